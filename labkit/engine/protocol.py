@@ -1,0 +1,79 @@
+"""What an engine answers, in this process or across a socket: the same verbs, the same plain data."""
+
+from __future__ import annotations
+
+from typing import Any, AsyncIterator, Protocol
+
+import msgspec
+
+from labkit.knobs import Knob
+from labkit.trace import Event, Request
+
+
+class MethodInfo(msgspec.Struct, omit_defaults=True):
+    """A registered method, as the bench and the catalogue see it; the bench never imports methods."""
+
+    name: str
+    title: str
+    theme: str
+    summary: str
+    knobs: list[Knob]
+    paper: str = ""  # "P025"; empty for methods that are nobody's paper here
+    lossless: bool = True
+    drafts: str = ""  # "" = proposes no tokens, "model" = needs a draft model, "free" = drafts without one
+
+
+class TransformInfo(msgspec.Struct, omit_defaults=True):
+    """A registered transform of the next-token distribution (top-k, top-p, min-p, ...)."""
+
+    name: str
+    title: str
+    summary: str
+    knobs: list[Knob]
+    paper: str = ""
+
+
+class ModelInfo(msgspec.Struct, omit_defaults=True):
+    """A model the operator allows."""
+
+    name: str
+    role: str = "target"  # "target" or "draft"
+    layers: int = 0
+    width: int = 0
+    parameters: int = 0
+    vocabulary: int = 0
+    context: int = 0
+    device: str = ""
+    dtype: str = ""
+    loaded: bool = False
+    default: bool = False
+
+
+class Status(msgspec.Struct, omit_defaults=True):
+    """Where the engine lives and what it runs on."""
+
+    where: str  # "this process" or "host:port"
+    device: str = "cpu"
+    target: str = ""
+    draft: str = ""
+    visitors: int = 0
+    running: int = 0
+
+
+class Engine(Protocol):
+    """Four verbs. Every error is a `LabError` with one sentence for the page."""
+
+    async def methods(self) -> list[MethodInfo]: ...
+    async def transforms(self) -> list[TransformInfo]: ...
+    async def models(self) -> list[ModelInfo]: ...
+    async def status(self) -> Status: ...
+
+    def run(self, request: Request) -> AsyncIterator[Event]:
+        """Opening, Step, Step, ... Closing. Lazy: the next step is computed when it is asked for. Close it to cancel."""
+        ...
+
+    async def look(self, what: str, **question: Any) -> dict[str, Any]:
+        """A one-off question: "tokens" (text), "next" (ids, ...), "check" (a law drawn and enumerated)."""
+        ...
+
+    async def close(self) -> None: ...

@@ -1,0 +1,73 @@
+"""Any Hugging Face causal language model behind the same verbs as the lean Llama forward: slower, general."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+
+
+class HuggingFaceCache:
+    """transformers' dynamic cache, with the rows of a tree kept or dropped. The one place that knows its inside."""
+
+    def __init__(self):
+        self.inner, self.length = DynamicCache(), 0
+
+    @property
+    def bytes(self) -> int:
+        return sum(t.nelement() * t.element_size() for layer in self._layers() for t in (layer.keys, layer.values))
+
+    def _layers(self):
+        return [layer for layer in self.inner.layers if getattr(layer, "keys", None) is not None]
+
+    def keep(self, length: int, rows: list[int]) -> None:
+        """Keep the first `length` tokens and behind them the tokens at `rows`, in that order; forget the rest."""
+        self.length = length + len(rows)
+        contiguous = rows == list(range(length, self.length))
+        index = None if contiguous else [*range(length), *rows]
+        for layer in self._layers():
+            cut = slice(self.length) if contiguous else index
+            layer.keys, layer.values = layer.keys[:, :, cut], layer.values[:, :, cut]
+
+    def fork(self) -> HuggingFaceCache:
+        twin = HuggingFaceCache()
+        twin.length = self.length
+        for number, layer in enumerate(self._layers()):  # its tensors are replaced, never written: sharing them is safe
+            twin.inner.update(layer.keys, layer.values, number)
+        return twin
+
+
+class HuggingFaceRunner:
+    """Runs any causal LM of transformers with an additive float mask (exact with sdpa and eager alike)."""
+
+    def __init__(self, model):
+        self.model = model.eval()
+        config = model.config.get_text_config()
+        weight = model.get_input_embeddings().weight
+        self.device, self.dtype, self.vocabulary = weight.device, weight.dtype, config.vocab_size
+        self.context = getattr(config, "max_position_embeddings", None) or 2048
+
+    def new_cache(self) -> HuggingFaceCache:
+        return HuggingFaceCache()
+
+    def forward(self, ids: Tensor, positions: Tensor, mask: Tensor | None, cache: HuggingFaceCache, first: int, hidden: bool):
+        """Feed `ids` [n] at `positions` [n] behind the cache; returns (logits [n - first, V], hidden [L+1, n, d] or None)."""
+        n, past = ids.shape[0], cache.length
+        whole = torch.zeros(1, 1, n, past + n, dtype=self.dtype, device=self.device)
+        floor = torch.finfo(self.dtype).min  # finite: a fully masked row must not become NaN
+        if mask is None:
+            whole[0, 0, :, past:] = torch.full((n, n), floor, dtype=self.dtype, device=self.device).triu_(1)
+        else:
+            whole[0, 0, :, past:] = mask.clamp(min=floor)
+        answer = self.model(
+            input_ids=ids[None],
+            attention_mask=whole,
+            position_ids=positions[None],
+            past_key_values=cache.inner,
+            use_cache=True,
+            output_hidden_states=hidden,
+            logits_to_keep=n - first,
+        )
+        cache.length = past + n
+        trail = torch.stack(answer.hidden_states)[:, 0] if hidden else None
+        return answer.logits[0], trail

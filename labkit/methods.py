@@ -1,0 +1,122 @@
+"""What a method is, and where the lab finds them: a paper's mechanism is a dataclass of knobs plus one generator.
+
+To add one, copy the nearest file in its theme's folder. Every module of every theme is imported once, on the first look-up;
+a class with a `name` is registered, and the bench, the command line, the catalogue and the contract tests find it by itself.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from dataclasses import dataclass
+from functools import cache
+from typing import ClassVar, Iterator
+
+import torch
+from torch import Tensor
+
+from labkit.engine.protocol import MethodInfo, TransformInfo
+from labkit.errors import KnobError
+from labkit.knobs import build, schema
+from labkit.law import Law
+from labkit.lm import Session
+from labkit.trace import Setting, Step
+
+THEMES = ("sampling", "speculative", "attention", "tokenization", "diffusion", "visual", "reduction")
+
+
+@dataclass
+class Method:
+    """Token ids in, steps out: no widget, no tokenizer, no printing. Randomness comes only from the generator passed in.
+
+    `steps` goes on for ever; `labkit.run` stops it at the length asked for, at the end of text, or when the context is full.
+    """
+
+    name: ClassVar[str] = ""
+    title: ClassVar[str] = ""
+    paper: ClassVar[str] = ""  # its id in data/papers.toml; "" = nobody's paper in the catalogue
+    lossless: ClassVar[bool] = True
+    drafts: ClassVar[str] = ""  # "" = proposes nothing, "model" = needs a draft model, "free" = drafts without one
+
+    def steps(self, session: Session, rng: torch.Generator) -> Iterator[Step]:
+        raise NotImplementedError
+
+
+@dataclass
+class Transform:
+    """A change of the next-token distribution, stackable and pure: logits [..., V] in, logits out, cut tokens at -inf."""
+
+    name: ClassVar[str] = ""
+    title: ClassVar[str] = ""
+    paper: ClassVar[str] = ""
+
+    def __call__(self, logits: Tensor) -> Tensor:
+        raise NotImplementedError
+
+
+def _subclasses(cls: type) -> Iterator[type]:
+    for child in cls.__subclasses__():
+        yield child
+        yield from _subclasses(child)
+
+
+@cache
+def _import_themes() -> None:
+    for theme in THEMES:
+        try:
+            package = importlib.import_module(f"labkit.{theme}")
+        except ModuleNotFoundError as missing:
+            if missing.name != f"labkit.{theme}":  # a broken import inside a theme must not pass for an absent theme
+                raise
+            continue
+        for module in pkgutil.iter_modules(package.__path__):
+            importlib.import_module(f"labkit.{theme}.{module.name}")
+
+
+def _registered(base: type) -> dict[str, type]:
+    _import_themes()
+    return {cls.name: cls for cls in _subclasses(base) if cls.__dict__.get("name") and cls.__module__.startswith("labkit.")}
+
+
+def all_methods() -> dict[str, type[Method]]:
+    """Every registered method by name."""
+    return _registered(Method)
+
+
+def all_transforms() -> dict[str, type[Transform]]:
+    """Every registered transform by name."""
+    return _registered(Transform)
+
+
+def _summary(cls: type) -> str:
+    return (cls.__doc__ or "").strip().split("\n")[0]
+
+
+def method_info(cls: type[Method]) -> MethodInfo:
+    """A method as plain data."""
+    theme = cls.__module__.split(".")[1]
+    return MethodInfo(cls.name, cls.title, theme, _summary(cls), schema(cls), cls.paper, cls.lossless, cls.drafts)
+
+
+def transform_info(cls: type[Transform]) -> TransformInfo:
+    """A transform as plain data."""
+    return TransformInfo(cls.name, cls.title, _summary(cls), schema(cls), cls.paper)
+
+
+def build_method(name: str, knobs: dict) -> Method:
+    """The method `name` with checked knobs. Raises `KnobError`."""
+    methods = all_methods()
+    if name not in methods:
+        raise KnobError(f"There is no method {name!r}: choose one of {', '.join(sorted(methods))}.")
+    return build(methods[name], knobs)
+
+
+def build_law(temperature: float, transforms: list[Setting]) -> Law:
+    """Temperature and the stack of transforms, all checked. Raises `KnobError`."""
+    if not 0 <= temperature <= 5:
+        raise KnobError(f"The temperature is {temperature!r}: choose a value from 0 (greedy) to 5.")
+    known = all_transforms()
+    for setting in transforms:
+        if setting.name not in known:
+            raise KnobError(f"There is no transform {setting.name!r}: choose one of {', '.join(sorted(known))}.")
+    return Law(temperature, tuple(build(known[setting.name], setting.knobs) for setting in transforms))

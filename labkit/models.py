@@ -1,0 +1,224 @@
+"""Names to models: the shipped pair, or any Hugging Face causal LM by id or folder. Safetensors only, no remote code."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import torch
+
+from labkit.engine.protocol import ModelInfo
+from labkit.errors import ModelError
+from labkit.paths import DATA
+
+SHIPPED = {"lab-target": DATA / "models" / "target", "lab-draft": DATA / "models" / "draft"}
+DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}
+NO_DRAFT = "none"
+
+
+class Vocabulary:
+    """A tokenizer as the lab needs it: text to ids, ids to text, and the text piece of every token."""
+
+    def __init__(self, folder: str | Path, local: bool):
+        from transformers import AutoTokenizer
+
+        try:
+            self.tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=local, trust_remote_code=False)
+        except (OSError, ValueError) as missing:
+            raise ModelError(f"{str(folder)!r} has no tokenizer that can be loaded: add its tokenizer.json.") from missing
+        self.size = len(self.tokenizer)
+        self._pieces: dict[int, str] = {}
+
+    def encode(self, text: str) -> list[int]:
+        return self.tokenizer(text).input_ids
+
+    def decode(self, ids: list[int]) -> str:
+        return self.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+
+    def piece(self, token: int) -> str:
+        """The text of one token; bytes that are no whole character are written as \\xNN."""
+        if token not in self._pieces:
+            self._pieces[token] = self._piece(token)
+        return self._pieces[token]
+
+    def pieces(self, tokens) -> dict[int, str]:
+        return {token: self.piece(token) for token in tokens}
+
+    def _piece(self, token: int) -> str:
+        name = self.tokenizer.convert_ids_to_tokens(token) if token < self.size else None
+        if name is None:
+            return f"<{token}>"  # models may have more rows than the tokenizer has tokens
+        if name in self.tokenizer.all_special_tokens or token in self.tokenizer.added_tokens_decoder:
+            return name
+        if self._bytes and all(letter in self._bytes for letter in name):
+            return bytes(self._bytes[letter] for letter in name).decode("utf-8", "backslashreplace")
+        if name.startswith("<0x") and name.endswith(">"):
+            return bytes([int(name[3:-1], 16)]).decode("utf-8", "backslashreplace")
+        return name.replace("▁", " ")
+
+    @cached_property
+    def _bytes(self) -> dict[str, int]:
+        """Letter to byte of byte-level BPE; empty for other tokenizers."""
+        backend = getattr(self.tokenizer, "backend_tokenizer", None)
+        if backend is None or '"ByteLevel"' not in backend.to_str():
+            return {}
+        printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+        others = [byte for byte in range(256) if byte not in printable]
+        return {chr(byte): byte for byte in printable} | {chr(256 + n): byte for n, byte in enumerate(others)}
+
+
+@dataclass
+class Pair:
+    """A target, perhaps a draft, and their vocabulary, ready to run."""
+
+    target: object  # a runner: LlamaRunner or HuggingFaceRunner
+    draft: object | None
+    vocabulary: Vocabulary
+    target_name: str
+    draft_name: str
+    ends: frozenset[int]  # end-of-text tokens
+    memory: dict = field(default_factory=dict)  # what methods keep across requests (a hot Token Recycling matrix)
+
+
+def default_name(role: str) -> str:
+    """The model of `role` ("target" or "draft") that runs when none is asked for: LABKIT_TARGET, LABKIT_DRAFT or the shipped."""
+    own_target = os.environ.get("LABKIT_TARGET")
+    if role == "draft" and own_target and not os.environ.get("LABKIT_DRAFT"):
+        return NO_DRAFT  # the shipped draft speaks another vocabulary than somebody's own target
+    return os.environ.get(f"LABKIT_{role.upper()}") or f"lab-{role}"
+
+
+def allowed() -> list[str]:
+    """The models a visitor may choose: the shipped ones, the defaults, and LABKIT_MODELS (ids or folders, comma-separated)."""
+    extra = [name.strip() for name in os.environ.get("LABKIT_MODELS", "").split(",") if name.strip()]
+    return list(dict.fromkeys([default_name("target"), default_name("draft"), *SHIPPED, *extra]))
+
+
+def folder_of(name: str) -> Path | str:
+    """Where a model lives: a shipped one, a folder, or (left as it is) a hub id."""
+    if name in SHIPPED:
+        return SHIPPED[name]
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return path
+    if path.is_absolute() or name.startswith((".", "~")):
+        raise ModelError(f"There is no model folder {name!r}: check the path.")
+    return name
+
+
+def _may_download() -> bool:
+    return os.environ.get("LABKIT_DOWNLOAD", "") not in ("", "0")
+
+
+def available() -> list[ModelInfo]:
+    """The models a visitor may choose, read from their configurations without loading them."""
+    infos = []
+    for name in allowed():
+        if name == NO_DRAFT:
+            continue
+        role = "draft" if name in ("lab-draft", default_name("draft")) else "target"
+        info = ModelInfo(name=name, role=role, default=name == default_name(role))
+        try:
+            config = json.loads((Path(folder_of(name)) / "config.json").read_text())
+        except (OSError, ModelError):
+            infos.append(info)  # a hub id that is not here as a folder: known by name only
+            continue
+        info.layers, info.width = config.get("num_hidden_layers", 0), config.get("hidden_size", 0)
+        info.vocabulary, info.context = config.get("vocab_size", 0), config.get("max_position_embeddings", 0)
+        info.parameters = _count(Path(folder_of(name)))
+        infos.append(info)
+    return infos
+
+
+def _count(folder: Path) -> int:
+    """Parameters, from the headers of the safetensors files: 8 bytes of length, then JSON."""
+    total = 0
+    for file in folder.glob("*.safetensors"):
+        with open(file, "rb") as stream:
+            header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
+        for key, tensor in header.items():
+            if key != "__metadata__":
+                size = 1
+                for side in tensor["shape"]:
+                    size *= side
+                total += size
+    return total
+
+
+def _device(name: str) -> torch.device:
+    name = name or os.environ.get("LABKIT_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ModelError(f"There is no device {name!r}: choose cpu or cuda.") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ModelError(f"The device is {name!r}, but no CUDA device is ready here: choose cpu.")
+    return device
+
+
+def load_runner(name: str, device: torch.device, dtype: torch.dtype):
+    """A runner for the model `name`. Raises `ModelError` when it is unknown, has no safetensors or does not fit in memory."""
+    from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
+
+    from labkit.hf import HuggingFaceRunner
+    from labkit.llama import LlamaRunner, fits
+
+    logging.disable_progress_bar()
+    where = folder_of(name)
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            where, dtype=dtype, local_files_only=not _may_download(), use_safetensors=True, trust_remote_code=False
+        )
+        model = model.to(device).eval()
+    except torch.OutOfMemoryError:
+        raise ModelError(f"The model {name!r} does not fit into the memory of {device}: choose a smaller one.") from None
+    except (OSError, ValueError, KeyError) as problem:
+        hint = "" if _may_download() else ", or set LABKIT_DOWNLOAD=1 to fetch it from the hub"
+        raise ModelError(
+            f"The model {name!r} cannot be loaded: give a folder with config.json and *.safetensors{hint}."
+        ) from problem
+    return LlamaRunner(model) if fits(model.config) else HuggingFaceRunner(model)
+
+
+def _ends(where: Path | str, vocabulary: Vocabulary) -> frozenset[int]:
+    ends = {vocabulary.tokenizer.eos_token_id}
+    for name in ("generation_config.json", "config.json"):
+        file = Path(where) / name
+        if file.is_file():
+            listed = json.loads(file.read_text()).get("eos_token_id")
+            ends.update(listed if isinstance(listed, list) else [listed])
+            break
+    return frozenset(end for end in ends if end is not None)
+
+
+def load(target: str = "", draft: str = "", device: str = "", dtype: str = "") -> Pair:
+    """Load a target and a draft ("none" = no draft) by name, id or folder; "" = the default.
+
+    Raises `ModelError`: unknown model, device or dtype, no safetensors, or vocabularies that differ.
+    """
+    if draft == "":
+        draft = default_name("draft") if target in ("", default_name("target")) else NO_DRAFT
+    target = target or default_name("target")
+    dtype = dtype or os.environ.get("LABKIT_DTYPE") or "float32"
+    if dtype not in DTYPES:
+        raise ModelError(f"The dtype is {dtype!r}: choose one of {', '.join(DTYPES)}.")
+    where, place = folder_of(target), _device(device)
+    local = not _may_download()
+    vocabulary = Vocabulary(where, local)
+    if draft != NO_DRAFT:
+        other = Vocabulary(folder_of(draft), local)
+        if other.tokenizer.get_vocab() != vocabulary.tokenizer.get_vocab():
+            raise ModelError(
+                f"Draft and target have different vocabularies ({other.size:,} and {vocabulary.size:,}): choose another draft."
+            )
+    runner = load_runner(target, place, DTYPES[dtype])
+    drafter = None if draft == NO_DRAFT else load_runner(draft, place, DTYPES[dtype])
+    if drafter is not None and drafter.vocabulary != runner.vocabulary:
+        raise ModelError(
+            f"Draft and target have different vocabularies ({drafter.vocabulary:,} and {runner.vocabulary:,}): choose another draft."
+        )
+    return Pair(runner, drafter, vocabulary, target, "" if drafter is None else draft, _ends(where, vocabulary))

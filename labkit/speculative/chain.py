@@ -1,0 +1,41 @@
+"""Chain speculation: a small model writes a few tokens, the target checks them all in one forward."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from labkit.knobs import knob
+from labkit.law import draw
+from labkit.speculative.ground import Proposal, Speculative, room, verifier_knob
+from labkit.trace import Tree
+
+
+@dataclass
+class Chain(Speculative):
+    """A draft model writes `length` tokens one by one; the target keeps the agreeing beginning and adds one of its own.
+
+    Leviathan et al. 2023, Chen et al. 2023. The draft is warped like the target (temperature, top-k, ...), so q and p meet
+    on equal terms; `heat` multiplies the draft's temperature alone. At temperature 0 the draft is greedy.
+    """
+
+    name, title, drafts = "chain", "Draft-model chain", "model"
+    length: int = knob(4, 1, 16, unit="tokens", label="Drafted tokens", help="written before the target looks")
+    heat: float = knob(1.0, 0.2, 3.0, step=0.1, label="Draft heat", help="the draft's temperature, as a multiple of the target's")
+    verifier: str = verifier_knob()
+
+    def propose(self, session, rng):
+        draft, law = session.draft, session.law.heated(self.heat)
+        tokens, laws = [], []
+        for _ in range(min(self.length, room(session))):
+            logits = draft.logits  # [V]
+            if law.greedy:
+                tokens.append(int(logits.argmax()))
+            else:
+                q = law(logits)
+                tokens.append(draw(q, rng))
+                laws.append(q)
+            draft.push(tokens[-1])
+        tree = Tree(tokens, list(range(-1, len(tokens) - 1)), kind="deterministic" if law.greedy else "iid", source="draft")
+        return Proposal(tree, torch.stack(laws) if laws else None)

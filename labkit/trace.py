@@ -1,0 +1,281 @@
+"""What happened, as plain data: requests, steps, trees, beliefs, costs, and the trace that holds them.
+
+Nothing here imports torch. A trace is whole: it carries the text piece of every token it mentions, so that it can be shown
+years later with no model and no tokenizer. All log-probabilities are natural logarithms, all entropies are in nats.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from labkit.errors import TraceError
+
+SCHEMA = 1
+LARGEST_FILE = 256 * 2**20  # bytes; a longer file is refused before it is parsed
+
+
+class Setting(msgspec.Struct, frozen=True):
+    """A named thing with its knobs: a transform of the next-token distribution."""
+
+    name: str
+    knobs: dict[str, Any] = {}
+
+
+class Request(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """What a person asks of the engine.
+
+    Either `prompt` (text) or `ids` (tokens; wins when given). `temperature` 0 is greedy. `transforms` act after the
+    temperature, in their order, on target and draft alike. `keep` asks for more than every trace carries:
+    "laws" = the whole next-token distribution behind every belief, "prompt" = beliefs for the prompt's tokens too,
+    "tests" = p, q and residual of every verify step.
+    """
+
+    method: str
+    prompt: str = ""
+    ids: list[int] | None = None
+    knobs: dict[str, Any] = {}
+    temperature: float = 0.0
+    transforms: list[Setting] = []
+    max_new_tokens: int = 64
+    seed: int = 0
+    target: str = ""  # a model's name; empty = the engine's default
+    draft: str = ""
+    keep: list[str] = []
+
+
+class Cost(msgspec.Struct, omit_defaults=True):
+    """Counted, never estimated: forward calls, tokens fed, and wall-clock seconds; draft and target apart."""
+
+    target_forwards: int = 0
+    target_tokens: int = 0
+    target_seconds: float = 0.0
+    draft_forwards: int = 0
+    draft_tokens: int = 0
+    draft_seconds: float = 0.0
+    seconds: float = 0.0  # everything: models, verifying, tracing
+    cache_bytes: int = 0  # KV cache held after the step, draft and target together
+
+    def __add__(self, other: Cost) -> Cost:
+        """The sum of two costs; `cache_bytes` is the later one's, since it is a level and not a flow."""
+        fields = {name: getattr(self, name) + getattr(other, name) for name in self.__struct_fields__}
+        return Cost(**{**fields, "cache_bytes": other.cache_bytes})
+
+
+class Belief(msgspec.Struct, omit_defaults=True):
+    """What the target believed before one token was chosen: its raw law (temperature 1, nothing cut)."""
+
+    token: int
+    entropy: float  # nats
+    logprob: float  # ln p(token)
+    rank: int  # 0 = the likeliest
+    top: list[int] = []  # the likeliest tokens, best first
+    top_logprobs: list[float] = []
+    law: bytes | None = None  # [V] little-endian float16 ln p of the whole vocabulary, when the request keeps "laws"
+
+
+ACCEPTED, REFUSED, UNREACHED = "accepted", "refused", "unreached"
+
+
+class Tree(msgspec.Struct, omit_defaults=True):
+    """Drafted tokens. Node i hangs under `parents[i]` (-1 = the root, the last committed token); parents come first.
+
+    A chain is a tree of width 1. Until it is verified only `tokens`, `parents`, `draft_logprobs`, `kind` are set.
+    p and q are the laws AFTER temperature and transforms. `thresholds[i]` is min(1, p/q) after earlier refusals among the
+    siblings, `coins[i]` the uniform number drawn, `order[i]` the place in the order of testing (0 first).
+    """
+
+    tokens: list[int]
+    parents: list[int]
+    kind: str = "deterministic"  # how siblings were drawn: "deterministic", "iid", "without_replacement"
+    source: str = "draft"  # who proposed: "draft", "lookup", "matrix"
+    draft_logprobs: list[float | None] = []  # ln q(token | path), in the row it was drawn from; None = no draft law
+    draft_entropies: list[float | None] = []  # nats, of the draft law each node was drawn from
+    target_logprobs: list[float | None] = []  # ln p(token | path)
+    target_entropies: list[float | None] = []  # nats, of the target law at each node's parent
+    verdicts: list[str] = []  # "accepted", "refused", "unreached"
+    reasons: list[str] = []  # one short clause each
+    coins: list[float | None] = []
+    thresholds: list[float | None] = []
+    order: list[int | None] = []
+    path: list[int] = []  # indices of the accepted nodes, root side first
+    added: int | None = None  # the token the target added behind the path
+    added_logprob: float | None = None  # ln of its probability in the law it was drawn from
+    added_from: str = ""  # "target" (the whole law) or "residual" (what the drafts left of it)
+
+    @property
+    def depths(self) -> list[int]:
+        """1 for children of the root, and so on."""
+        depths: list[int] = []
+        for parent in self.parents:
+            depths.append(1 if parent < 0 else depths[parent] + 1)
+        return depths
+
+
+class Test(msgspec.Struct, omit_defaults=True):
+    """One tested node with its laws, cut down to the tokens worth drawing; kept when the request keeps "tests"."""
+
+    __test__ = False  # not a test case, whatever pytest thinks of the name
+
+    node: int
+    tokens: list[int]  # the likeliest of p and q, the drafted one and the one drawn in its place
+    p: list[float]
+    q: list[float]
+    residual: list[float]  # norm(max(p - q, 0)), or what the verifier uses in its place
+    agreement: float  # sum over the whole vocabulary of min(p, q): the chance that a draft survives here
+    p_rest: float = 0.0  # mass outside `tokens`
+    q_rest: float = 0.0
+    residual_rest: float = 0.0
+
+
+class Step(msgspec.Struct, tag="step", omit_defaults=True):
+    """One turn of a decoder's loop."""
+
+    emitted: list[int]  # tokens that became final
+    at: list[int] | None = None  # where they stand after the prompt; None = appended
+    sources: list[str] = []  # per emitted token: "target", "draft", "lookup", "matrix"
+    beliefs: list[Belief] = []  # per emitted token
+    tree: Tree | None = None
+    tests: list[Test] = []
+    cost: Cost = msgspec.field(default_factory=Cost)
+    notes: dict[str, Any] = {}  # the method's own figures, each drawn by name
+    pieces: dict[int, str] = {}  # text of every token mentioned here for the first time in this trace
+
+
+class Opening(msgspec.Struct, tag="opening", omit_defaults=True):
+    """The first thing a run sends: the prompt as tokens, and who answers."""
+
+    request: Request
+    prompt_ids: list[int] = []
+    prompt_beliefs: list[Belief] = []  # for prompt_ids[1:], when the request keeps "prompt"
+    pieces: dict[int, str] = {}
+    target: str = ""
+    draft: str = ""
+    device: str = "cpu"
+    dtype: str = "float32"
+    vocabulary: int = 0
+    lossless: bool = True
+    paper: str = ""
+    labkit: str = ""
+
+
+class Closing(msgspec.Struct, tag="closing", omit_defaults=True):
+    """The last thing a run sends: why it ended ("length", "end of text", "context full"), and the text of the new tokens."""
+
+    reason: str
+    text: str = ""
+
+
+Event = Opening | Step | Closing
+
+
+class Trace(msgspec.Struct):
+    """A whole run: the opening and its steps. Save it, send it, replay it forwards and backwards with no model."""
+
+    opening: Opening
+    steps: list[Step] = []
+    closing: Closing | None = None
+    schema: int = SCHEMA
+
+    @property
+    def ids(self) -> list[int]:
+        """The new tokens, in order."""
+        return self.ids_upto(len(self.steps))
+
+    def ids_upto(self, steps: int) -> list[int]:
+        """The new tokens after `steps` steps; a step that fills places out of order is put where it belongs."""
+        out: dict[int, int] = {}
+        for step in self.steps[:steps]:
+            for place, token in zip(step.at or range(len(out), len(out) + len(step.emitted)), step.emitted):
+                out[place] = token
+        return [out[place] for place in sorted(out)]
+
+    @property
+    def pieces(self) -> dict[int, str]:
+        """The text of every token the trace mentions."""
+        pieces = dict(self.opening.pieces)
+        for step in self.steps:
+            pieces.update(step.pieces)
+        return pieces
+
+    @property
+    def cost(self) -> Cost:
+        """The sum over all steps."""
+        return sum((step.cost for step in self.steps), Cost())
+
+    def add(self, event: Event) -> None:
+        """Append what a run sent."""
+        if isinstance(event, Step):
+            self.steps.append(event)
+        elif isinstance(event, Closing):
+            self.closing = event
+        else:
+            self.opening = event
+
+    def dumps(self) -> bytes:
+        """The trace as JSON."""
+        return msgspec.json.encode(self)
+
+    def save(self, path: str | Path) -> None:
+        """Write the trace to `path` as JSON."""
+        Path(path).write_bytes(self.dumps())
+
+
+def loads(data: bytes | str) -> Trace:
+    """Read a trace from JSON. Raises `TraceError`, one sentence, when it is broken, hostile or of another version."""
+    if len(data) > LARGEST_FILE:
+        raise TraceError(f"The trace has {len(data):,} bytes, more than the {LARGEST_FILE:,} allowed: save a shorter run.")
+    try:
+        version = msgspec.json.decode(data, type=_Version).schema
+        if version != SCHEMA:
+            raise TraceError(f"The trace has version {version}, this lab reads version {SCHEMA}: save it again with this lab.")
+        trace = msgspec.json.decode(data, type=Trace)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as broken:
+        raise TraceError(f"This is no whole trace ({broken}): choose a file saved by the lab.") from None
+    _check(trace)
+    return trace
+
+
+def load(path: str | Path) -> Trace:
+    """Read a trace file. Raises `TraceError` when it is missing, broken, hostile or of another version."""
+    try:
+        with open(path, "rb") as file:
+            data = file.read(LARGEST_FILE + 1)
+    except OSError as missing:
+        raise TraceError(f"The trace {str(path)!r} cannot be read ({missing.strerror}): check the path.") from None
+    return loads(data)
+
+
+class _Version(msgspec.Struct):
+    schema: int = SCHEMA
+
+
+def _check(trace: Trace) -> None:
+    """What the types alone cannot say: parents come first, lists are as long as they must be, every token has its piece."""
+    pieces = trace.pieces
+    mentioned = set(trace.opening.prompt_ids)
+    for number, step in enumerate(trace.steps, 1):
+        for belief in step.beliefs:
+            mentioned.update(belief.top)
+        mentioned.update(step.emitted)
+        if len(step.beliefs) not in (0, len(step.emitted)):
+            raise TraceError(f"Step {number} has {len(step.beliefs)} beliefs for {len(step.emitted)} tokens: the file is damaged.")
+        if tree := step.tree:
+            size = len(tree.tokens)
+            mentioned.update(tree.tokens)
+            ragged = [
+                name
+                for name in ("parents", "draft_logprobs", "draft_entropies", "target_logprobs", "target_entropies")
+                + ("verdicts", "reasons", "coins", "thresholds", "order")
+                if len(getattr(tree, name)) not in ((size,) if name == "parents" else (0, size))
+            ]
+            if ragged:
+                raise TraceError(f"The tree of step {number} has {size} tokens but not as many {ragged[0]}: the file is damaged.")
+            if any(not -1 <= parent < node for node, parent in enumerate(tree.parents)):
+                raise TraceError(f"The tree of step {number} has a node before its parent: the file is damaged.")
+            if any(not 0 <= node < size for node in tree.path):
+                raise TraceError(f"The tree of step {number} accepts a node it does not have: the file is damaged.")
+    if missing := mentioned - pieces.keys():
+        raise TraceError(f"The trace does not carry the text of token {min(missing)}: the file is damaged.")
