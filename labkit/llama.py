@@ -66,6 +66,7 @@ class LlamaCache:
         layers, two, heads, _, size = self.kv.shape
         return layers * two * heads * self.length * size * self.kv.element_size()
 
+    @torch.inference_mode()
     def room(self, new: int) -> Tensor:
         """The tensor, ours alone, with room for `new` more tokens."""
         capacity, need = self.kv.shape[3], self.length + new
@@ -78,6 +79,7 @@ class LlamaCache:
             self.shared = False
         return self.kv
 
+    @torch.inference_mode()
     def keep(self, length: int, rows: list[int]) -> None:
         """Keep the first `length` tokens and behind them the tokens at `rows`, in that order; forget the rest."""
         if rows != list(range(length, length + len(rows))):

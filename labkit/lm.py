@@ -203,10 +203,10 @@ def beliefs(rows: Tensor, tokens: list[int], laws: bool = False) -> list[Belief]
         # entr(p) is 0 at p = 0, where -p ln p written out would be NaN
         figures = torch.cat([entropy(logs.exp())[:, None], chosen, (logs > chosen).sum(-1, keepdim=True), best], -1).tolist()
         names = names.tolist()
-        halves = logs.half().cpu() if laws else None
+        halves = logs.half().cpu().numpy() if laws else None
     if any(row[0] != row[0] for row in figures):
         raise LabError("The model's logits are not numbers (NaN): load it in another dtype or choose another model.")
     return [
-        Belief(token, row[0], row[1], int(row[2]), top, row[3:], bytes(halves[i].view(torch.uint8)) if laws else None)
+        Belief(token, row[0], row[1], int(row[2]), top, row[3:], halves[i].tobytes() if laws else None)
         for i, (token, row, top) in enumerate(zip(tokens, figures, names))
     ]

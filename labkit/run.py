@@ -83,7 +83,8 @@ def run(pair: Pair, request: Request) -> Iterator[Event]:
     try:
         while True:
             started = time.perf_counter()
-            step = next(steps)
+            with torch.inference_mode():
+                step = next(steps)
             reason = _trim(step, request.max_new_tokens - len(new), pair.ends)
             new += step.emitted
             fresh = _mentioned(step) - known

@@ -1,0 +1,1 @@
+"""Benches: what things cost, measured. `labkit bench …` prints them."""

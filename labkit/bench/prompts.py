@@ -1,0 +1,16 @@
+"""Held-out prompts: beginnings of files that the shipped models were not trained on."""
+
+from __future__ import annotations
+
+import json
+
+from labkit.errors import LabError
+from labkit.paths import DATA
+
+
+def heldout(count: int) -> list[str]:
+    """The first `count` held-out prompts. Raises `LabError` when there are not so many."""
+    prompts = json.loads((DATA / "prompts" / "heldout.json").read_text())
+    if not 1 <= count <= len(prompts):
+        raise LabError(f"{count} prompts are asked for: choose 1 to {len(prompts)}.")
+    return [prompt["text"] for prompt in prompts[:count]]
