@@ -10,7 +10,8 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from labkit.errors import KnobError, LabError, PromptError
+from labkit.errors import KnobError, LabError, PromptError, TraceError
+from labkit.trace import Request, Setting, Step, Trace
 
 app = typer.Typer(
     name="labkit",
@@ -127,7 +128,6 @@ def decode(
     from labkit.methods import all_methods
     from labkit.models import NO_DRAFT, load
     from labkit.run import run
-    from labkit.trace import Request, Setting, Step, Trace
 
     text = _prompt(prompt, prompt_file)
     if method not in (known := all_methods()):
@@ -154,7 +154,7 @@ def decode(
             if isinstance(event, Step):
                 progress.advance(bar, len(event.emitted))
     if trace:
-        whole.save(trace)
+        _save(whole, trace)
     cost = whole.cost
     kept = ("target_forwards", "target_tokens", "draft_forwards", "draft_tokens", "seconds")
     result = {"ids": whole.ids, "text": whole.closing.text, "steps": len(whole.steps)}
@@ -309,6 +309,13 @@ def _quiet(as_json: bool):
 
 def _knobs(knobs: list[dict]) -> str:
     return ", ".join(f"{knob['name']}={knob['default']}" for knob in knobs)
+
+
+def _save(trace: Trace, path: Path) -> None:
+    try:
+        trace.save(path)
+    except OSError as refused:
+        raise TraceError(f"The trace cannot go to {str(path)!r} ({refused.strerror}): choose another file.") from None
 
 
 def _pairs(settings: list[str]) -> dict[str, str]:

@@ -31,17 +31,14 @@ def save(figure, output: Path) -> None:
     """Write a plotly figure as HTML (opens with no network), PNG or SVG. Raises `LabError` when that cannot be done."""
     kind = output.suffix.lower()
     if kind not in FORMATS:
-        raise LabError(f"{output.name!r} ends in {kind or 'nothing'!r}: choose a name that ends in {', '.join(FORMATS)}.")
+        raise LabError(f"{output.name!r} is no picture's name: choose one that ends in {', '.join(FORMATS)}.")
     try:
         if kind == ".html":
             figure.write_html(output, include_plotlyjs=True)
         else:
             figure.write_image(output, width=WIDTH, height=HEIGHT, scale=SHARPNESS if kind == ".png" else 1)
     except (ValueError, ImportError, RuntimeError) as missing:  # kaleido, or the browser that it draws with
-        raise LabError(f"No {kind[1:].upper()} can be drawn here ({_first_line(missing)}): write {output.stem}.html.") from None
+        reason = next((line.strip(" .") for line in str(missing).splitlines() if line.strip()), "the exporter failed")
+        raise LabError(f"No {kind[1:].upper()} can be drawn here ({reason}): write {output.stem}.html.") from None
     except OSError as refused:
         raise LabError(f"{str(output)!r} cannot be written ({refused.strerror}): choose another folder.") from None
-
-
-def _first_line(error: Exception) -> str:
-    return next((line.strip(" .") for line in str(error).splitlines() if line.strip()), type(error).__name__)

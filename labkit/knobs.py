@@ -62,9 +62,9 @@ class Knob(msgspec.Struct, frozen=True, omit_defaults=True):
         if not math.isfinite(number):
             raise KnobError(f"{name} is {value!r}, which is no number: choose one {span}.")
         if self.kind == "int" and number != int(number):
-            raise KnobError(f"{name} is {value!r}, but it counts whole things: choose a whole number {span}.")
+            raise KnobError(f"{name} is {number:g}, but it counts whole things: choose a whole number {span}.")
         if not self.low <= number <= self.high:
-            raise KnobError(f"{name} is {value!r}, outside its range: choose a value {span}.")
+            raise KnobError(f"{name} is {number:g}, outside its range: choose a value {span}.")
         return int(number) if self.kind == "int" else number
 
 

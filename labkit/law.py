@@ -8,6 +8,10 @@ from typing import Callable, Sequence
 import torch
 from torch import Tensor
 
+from labkit.errors import LabError
+
+NOT_NUMBERS = "The model's logits are not numbers (NaN): load it in another dtype or choose another model."
+
 
 @dataclasses.dataclass(frozen=True)
 class Law:
@@ -39,11 +43,14 @@ def draw(law: Tensor, rng: torch.Generator) -> int:
     """One token from `law` [V] (it need not sum to 1), by one uniform number: the place where the running sum passes it.
 
     Works on any device with the generator on the CPU, so that the same seed gives the same coins everywhere.
+    Raises `LabError` when the law holds a NaN.
     """
     running = law.cumsum(-1, dtype=torch.float64)
     coin = torch.rand((), generator=rng, dtype=torch.float64).item()
     place = int(torch.searchsorted(running, coin * running[-1], right=True))
-    return min(place, law.shape[-1] - 1)
+    if place == law.shape[-1]:  # no running sum passes a coin that is below all of them, unless they are no numbers
+        raise LabError(NOT_NUMBERS)
+    return place
 
 
 def entropy(law: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ FIRST_CAPACITY = 256  # tokens; doubled when full
 
 def fits(config) -> bool:
     """Whether this forward computes what `config`'s model computes."""
-    rope = getattr(config, "rope_parameters", None) or {}
+    rope = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}  # transformers 5, 4
     layers = set(getattr(config, "layer_types", None) or ["full_attention"])
     return (
         config.model_type in FAMILY
@@ -109,7 +109,7 @@ class LlamaRunner:
         self.head = product((model.lm_head.weight * body.norm.weight).detach())
         self.layers = [self._layer(layer) for layer in body.layers]
         angles = torch.arange(self.context, dtype=torch.float32)[:, None] * body.rotary_emb.inv_freq.cpu().float()
-        turns = torch.polar(torch.full_like(angles, body.rotary_emb.attention_scaling), angles)
+        turns = torch.complex(angles.cos(), angles.sin()) * body.rotary_emb.attention_scaling  # rounded as transformers does
         wide = torch.complex128 if self.dtype == torch.float64 else torch.complex64
         self.turns = turns.to(wide).to(self.device)[:, None]  # [context, 1, size/2]
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from labkit.errors import LabError, PromptError
-from labkit.law import Law, entropy
+from labkit.law import NOT_NUMBERS, Law, entropy
 from labkit.trace import Belief, Cost, Step, Tree
 
 ALTERNATIVES = 12  # how many of the likeliest tokens a belief names
@@ -70,6 +70,7 @@ class Session:
         self.memory = {} if memory is None else memory  # what a method keeps across requests, per target model
         self.keep: frozenset[str] = frozenset()  # of trace.Request.keep
         self._logits: Tensor | None = None  # at the context's end, when known
+        self._prompt: Tensor | None = None  # [S, V] at every place, until something is pushed
         self._scored: Tree | None = None
         self._rows: Tensor | None = None
         if not self.ids:
@@ -79,11 +80,6 @@ class Session:
 
     def _feed(self, tokens: list[int], parents: tuple[int, ...], first: int, hidden: bool = False):
         """One forward of `tokens`, the last len(parents) of which form a tree; logits from row `first` on."""
-        if self.cache.length + len(tokens) > self.runner.context:
-            raise PromptError(
-                f"The context would grow to {self.cache.length + len(tokens):,} tokens, the model holds "
-                f"{self.runner.context:,}: use a shorter prompt or fewer new tokens."
-            )
         started = time.perf_counter()
         past, lead, device = self.cache.length, len(tokens) - len(parents), self.runner.device
         places, mask = list(range(past, past + lead)), None
@@ -92,6 +88,11 @@ class Session:
             places += [past + lead - 1 + depth for depth in depths]  # the position is the depth, not the index
             if mask is not None:
                 mask = mask.to(device, self.runner.dtype)
+        if (length := max(places) + 1) > self.runner.context:  # a wide tree may hold more tokens than there are places left
+            raise PromptError(
+                f"The context would grow to {length:,} tokens, the model holds {self.runner.context:,}: "
+                f"use a shorter prompt or fewer new tokens."
+            )
         try:
             with torch.inference_mode():
                 logits, trail = self.runner.forward(
@@ -112,30 +113,40 @@ class Session:
         """Logits [V] at the context's end (float32, or float64 for a float64 model)."""
         self._settle()
         if self._logits is None:
-            tokens = self.ids[self.cache.length :]
+            tokens = self._unfed()
             self._logits = self._feed(tokens, (), len(tokens) - 1)[0][-1]
         return self._logits
 
     def prompt_logits(self) -> Tensor:
-        """Logits [S, V] at every place of a context that has not been fed yet."""
-        rows = self._feed(self.ids, (), 0)[0]
-        self._logits = rows[-1]
-        return rows
+        """Logits [S, V] at every place of the context; asked for again before anything is pushed, they cost nothing."""
+        self._settle()
+        if self._prompt is None:
+            self.cache.keep(0, [])
+            self._prompt = self._feed(self.ids, (), 0)[0]
+            self._logits = self._prompt[-1]
+        return self._prompt
+
+    def _unfed(self, root: bool = False) -> list[int]:
+        """Committed tokens to feed next; the last one again when its logits are not known, or when `root` asks for it."""
+        if self.cache.length == len(self.ids) and (root or self._logits is None):
+            self.cache.keep(len(self.ids) - 1, [])
+        return self.ids[self.cache.length :]
 
     def push(self, *tokens: int) -> None:
         """Commit tokens; they are fed with the next forward."""
         self._settle()
         self.ids += tokens
-        self._logits = None
+        self._logits = self._prompt = None
 
     def score(self, tree: Tree, hidden: bool = False) -> Scores:
         """One forward over a tree hung on the last committed token. Raises `PromptError` when the context is full."""
         self._settle()
-        tokens = self.ids[self.cache.length :]
+        tokens = self._unfed(root=hidden)
         first = max(len(tokens) - 1, 0)
-        rows, trail = self._feed(tokens + tree.tokens, tuple(tree.parents), first, hidden)
+        if tokens or tree.tokens:
+            rows, trail = self._feed(tokens + tree.tokens, tuple(tree.parents), first, hidden)
         if not tokens:  # the root was fed earlier, its row is known
-            rows = torch.cat([self._logits[None], rows])
+            rows = torch.cat([self._logits[None], rows]) if tree.tokens else self._logits[None]
         self._scored, self._rows = tree, rows
         return Scores(rows, trail[:, first:] if hidden else None)
 
@@ -147,6 +158,8 @@ class Session:
         self.ids += [tree.tokens[node] for node in path]
         self._logits = self._rows[path[-1] + 1 if path else 0]
         self._rows = None
+        if path:
+            self._prompt = None
 
     def _settle(self) -> None:
         if self._scored is not None:  # scored but nothing accepted: its rows must leave the cache
@@ -172,9 +185,9 @@ class Session:
         if length == len(self.ids):
             return
         del self.ids[length:]
-        if self.cache.length > length - 1:
-            self.cache.keep(length - 1, [])  # the last token is fed again: its logits are not kept
-        self._logits = None
+        if self.cache.length > length:
+            self.cache.keep(length, [])
+        self._logits = self._prompt = None
 
     # -- the trace -----------------------------------------------------------------------------------------------------
 
@@ -205,7 +218,7 @@ def beliefs(rows: Tensor, tokens: list[int], laws: bool = False) -> list[Belief]
         names = names.tolist()
         halves = logs.half().cpu().numpy() if laws else None
     if any(row[0] != row[0] for row in figures):
-        raise LabError("The model's logits are not numbers (NaN): load it in another dtype or choose another model.")
+        raise LabError(NOT_NUMBERS)
     return [
         Belief(token, row[0], row[1], int(row[2]), top, row[3:], halves[i].tobytes() if laws else None)
         for i, (token, row, top) in enumerate(zip(tokens, figures, names))

@@ -22,6 +22,7 @@ from labkit.law import Law
 from labkit.lm import Session
 from labkit.trace import Setting, Step
 
+COLDEST = 0.001  # below, logits divided by the temperature leave the range of float32
 THEMES = ("sampling", "speculative", "attention", "tokenization", "diffusion", "visual", "reduction")
 
 
@@ -29,7 +30,7 @@ THEMES = ("sampling", "speculative", "attention", "tokenization", "diffusion", "
 class Method:
     """Token ids in, steps out: no widget, no tokenizer, no printing. Randomness comes only from the generator passed in.
 
-    `steps` goes on for ever; `labkit.run` stops it at the length asked for, at the end of text, or when the context is full.
+    `steps` goes on for ever; `labkit.run` stops it at the length asked for or at the end of text.
     """
 
     name: ClassVar[str] = ""
@@ -113,8 +114,8 @@ def build_method(name: str, knobs: dict) -> Method:
 
 def build_law(temperature: float, transforms: list[Setting]) -> Law:
     """Temperature and the stack of transforms, all checked. Raises `KnobError`."""
-    if not 0 <= temperature <= 5:
-        raise KnobError(f"The temperature is {temperature!r}: choose a value from 0 (greedy) to 5.")
+    if not (temperature == 0 or COLDEST <= temperature <= 5):
+        raise KnobError(f"The temperature is {temperature!r}: choose 0 (greedy) or a value from {COLDEST} to 5.")
     known = all_transforms()
     for setting in transforms:
         if setting.name not in known:

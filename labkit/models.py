@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from labkit.engine.protocol import ModelInfo
-from labkit.errors import ModelError
+from labkit.errors import ModelError, PromptError
 from labkit.paths import DATA
 
 SHIPPED = {"lab-target": DATA / "models" / "target", "lab-draft": DATA / "models" / "draft"}
@@ -27,12 +27,20 @@ class Vocabulary:
 
         try:
             self.tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=local, trust_remote_code=False)
-        except (OSError, ValueError) as missing:
-            raise ModelError(f"{str(folder)!r} has no tokenizer that can be loaded: add its tokenizer.json.") from missing
+        except Exception as problem:  # a damaged folder makes transformers raise nearly anything
+            if isinstance(folder, Path):
+                raise ModelError(f"{str(folder)!r} has no tokenizer that can be loaded: add its tokenizer.json.") from problem
+            hint = ", or set LABKIT_DOWNLOAD=1 to fetch it from the hub" if local else ""
+            known = ", ".join(SHIPPED)
+            raise ModelError(f"There is no model {folder!r} here: choose {known} or a folder{hint}.") from problem
         self.size = len(self.tokenizer)
         self._pieces: dict[int, str] = {}
 
     def encode(self, text: str) -> list[int]:
+        try:
+            text.encode()
+        except UnicodeEncodeError as half:
+            raise PromptError(f"Character {half.start + 1:,} of the prompt is half a character: take it out.") from None
         return self.tokenizer(text).input_ids
 
     def decode(self, ids: list[int]) -> str:
@@ -153,9 +161,11 @@ def _device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise ModelError(f"There is no device {name!r}: choose cpu or cuda.") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ModelError(f"The device is {name!r}, but no CUDA device is ready here: choose cpu.")
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise ModelError(f"There is no device {name!r}: choose cpu or cuda.")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ModelError(f"The device is {name!r}, but {torch.cuda.device_count()} CUDA devices are ready here: choose cpu.")
     return device
 
 
@@ -170,28 +180,38 @@ def load_runner(name: str, device: torch.device, dtype: torch.dtype):
     logging.disable_progress_bar()
     where = folder_of(name)
     try:
-        model = AutoModelForCausalLM.from_pretrained(
-            where, dtype=dtype, local_files_only=not _may_download(), use_safetensors=True, trust_remote_code=False
+        model, report = AutoModelForCausalLM.from_pretrained(
+            where,
+            dtype=dtype,
+            local_files_only=not _may_download(),
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
         )
         model = model.to(device).eval()
     except torch.OutOfMemoryError:
         raise ModelError(f"The model {name!r} does not fit into the memory of {device}: choose a smaller one.") from None
-    except (OSError, ValueError, KeyError) as problem:
+    except Exception as problem:  # a damaged folder makes transformers raise nearly anything
         hint = "" if _may_download() else ", or set LABKIT_DOWNLOAD=1 to fetch it from the hub"
         raise ModelError(
             f"The model {name!r} cannot be loaded: give a folder with config.json and *.safetensors{hint}."
         ) from problem
+    if missing := report["missing_keys"]:  # transformers fills them with noise and goes on
+        raise ModelError(f"The model {name!r} lacks the weights {min(missing)!r}: give the folder all its *.safetensors.")
     return LlamaRunner(model) if fits(model.config) else HuggingFaceRunner(model)
 
 
 def _ends(where: Path | str, vocabulary: Vocabulary) -> frozenset[int]:
+    from transformers import AutoConfig, GenerationConfig
+
     ends = {vocabulary.tokenizer.eos_token_id}
-    for name in ("generation_config.json", "config.json"):
-        file = Path(where) / name
-        if file.is_file():
-            listed = json.loads(file.read_text()).get("eos_token_id")
-            ends.update(listed if isinstance(listed, list) else [listed])
-            break
+    for source in (GenerationConfig, AutoConfig):
+        try:
+            listed = source.from_pretrained(where, local_files_only=not _may_download()).eos_token_id
+        except (OSError, ValueError):  # many folders have no generation_config.json
+            continue
+        ends.update(listed if isinstance(listed, list) else [listed])
+        break
     return frozenset(end for end in ends if end is not None)
 
 

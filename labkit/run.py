@@ -51,7 +51,10 @@ def run(pair: Pair, request: Request) -> Iterator[Event]:
         raise KnobError(f"{request.max_new_tokens} new tokens are asked for: choose at least 1.")
     if unknown := set(request.keep) - KEEP:
         raise KnobError(f"There is nothing called {min(unknown)!r} to keep: choose from {', '.join(sorted(KEEP))}.")
+    if not 0 <= request.seed < 2**63:
+        raise KnobError(f"The seed is {request.seed}: choose a whole number from 0 to {2**63 - 1}.")
     ids = prompt_ids(pair, request)
+    started = time.perf_counter()
     session = open_session(pair, request, ids, method.drafts == "model")
     rng = torch.Generator().manual_seed(request.seed)
 
@@ -76,13 +79,15 @@ def run(pair: Pair, request: Request) -> Iterator[Event]:
         fresh = {token for belief in opening.prompt_beliefs for token in belief.top} - known
         known |= fresh
         opening.pieces |= pair.vocabulary.pieces(fresh)
+    before = time.perf_counter() - started  # reading the prompt counts into the first step, as its forward does
     yield opening
 
     new: list[int] = []
     steps = method.steps(session, rng)
     try:
         while True:
-            started = time.perf_counter()
+            started = time.perf_counter() - before
+            before = 0.0
             with torch.inference_mode():
                 step = next(steps)
             reason = _trim(step, request.max_new_tokens - len(new), pair.ends)

@@ -162,7 +162,7 @@ class Opening(msgspec.Struct, tag="opening", omit_defaults=True):
 
 
 class Closing(msgspec.Struct, tag="closing", omit_defaults=True):
-    """The last thing a run sends: why it ended ("length", "end of text", "context full"), and the text of the new tokens."""
+    """The last thing a run sends: why it ended ("length" or "end of text"), and the text of the new tokens."""
 
     reason: str
     text: str = ""
@@ -232,8 +232,9 @@ def loads(data: bytes | str) -> Trace:
         if version != SCHEMA:
             raise TraceError(f"The trace has version {version}, this lab reads version {SCHEMA}: save it again with this lab.")
         trace = msgspec.json.decode(data, type=Trace)
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as broken:
-        raise TraceError(f"This is no whole trace ({broken}): choose a file saved by the lab.") from None
+    except (msgspec.MsgspecError, RecursionError, UnicodeError) as broken:
+        short = str(broken)[:200]  # it may quote the file
+        raise TraceError(f"This is no whole trace ({short}): choose a file saved by the lab.") from None
     _check(trace)
     return trace
 
@@ -254,28 +255,53 @@ class _Version(msgspec.Struct):
 
 def _check(trace: Trace) -> None:
     """What the types alone cannot say: parents come first, lists are as long as they must be, every token has its piece."""
-    pieces = trace.pieces
-    mentioned = set(trace.opening.prompt_ids)
+    opening = trace.opening
+    mentioned = set(opening.prompt_ids)
+    _check_beliefs(opening.prompt_beliefs, opening.prompt_ids[1:], "The prompt", mentioned)
     for number, step in enumerate(trace.steps, 1):
-        for belief in step.beliefs:
-            mentioned.update(belief.top)
         mentioned.update(step.emitted)
-        if len(step.beliefs) not in (0, len(step.emitted)):
-            raise TraceError(f"Step {number} has {len(step.beliefs)} beliefs for {len(step.emitted)} tokens: the file is damaged.")
-        if tree := step.tree:
-            size = len(tree.tokens)
-            mentioned.update(tree.tokens)
-            ragged = [
-                name
-                for name in ("parents", "draft_logprobs", "draft_entropies", "target_logprobs", "target_entropies")
-                + ("verdicts", "reasons", "coins", "thresholds", "order")
-                if len(getattr(tree, name)) not in ((size,) if name == "parents" else (0, size))
-            ]
-            if ragged:
-                raise TraceError(f"The tree of step {number} has {size} tokens but not as many {ragged[0]}: the file is damaged.")
-            if any(not -1 <= parent < node for node, parent in enumerate(tree.parents)):
-                raise TraceError(f"The tree of step {number} has a node before its parent: the file is damaged.")
-            if any(not 0 <= node < size for node in tree.path):
-                raise TraceError(f"The tree of step {number} accepts a node it does not have: the file is damaged.")
-    if missing := mentioned - pieces.keys():
+        _check_beliefs(step.beliefs, step.emitted, f"Step {number}", mentioned)
+        if step.at is not None and len(step.at) != len(step.emitted):
+            raise TraceError(f"Step {number} has {len(step.at)} places for {len(step.emitted)} tokens: the file is damaged.")
+        if step.tree:
+            _check_tree(step.tree, f"The tree of step {number}", mentioned)
+        for test in step.tests:
+            mentioned.update(test.tokens)
+            if not len(test.tokens) == len(test.p) == len(test.q) == len(test.residual):
+                raise TraceError(f"A test of step {number} has lists of different lengths: the file is damaged.")
+            if step.tree is None or not 0 <= test.node < len(step.tree.tokens):
+                raise TraceError(f"A test of step {number} is of a node that is not there: the file is damaged.")
+    if missing := mentioned - trace.pieces.keys():
         raise TraceError(f"The trace does not carry the text of token {min(missing)}: the file is damaged.")
+
+
+def _check_beliefs(beliefs: list[Belief], tokens: list[int], where: str, mentioned: set[int]) -> None:
+    if len(beliefs) not in (0, len(tokens)):
+        raise TraceError(f"{where} has {len(beliefs)} beliefs for {len(tokens)} tokens: the file is damaged.")
+    for belief in beliefs:
+        mentioned.add(belief.token)
+        mentioned.update(belief.top)
+        if len(belief.top) != len(belief.top_logprobs):
+            raise TraceError(f"{where} has a belief with {len(belief.top)} tokens but not as many log-probs: the file is damaged.")
+
+
+PER_NODE = ("draft_logprobs", "draft_entropies", "target_logprobs", "target_entropies", "verdicts", "reasons")
+PER_NODE += ("coins", "thresholds", "order")
+
+
+def _check_tree(tree: Tree, where: str, mentioned: set[int]) -> None:
+    size = len(tree.tokens)
+    mentioned.update(tree.tokens)
+    if tree.added is not None:
+        mentioned.add(tree.added)
+    ragged = [name for name in PER_NODE if len(getattr(tree, name)) not in (0, size)]
+    if len(tree.parents) != size:
+        ragged.insert(0, "parents")
+    if ragged:
+        raise TraceError(f"{where} has {size} tokens but not as many {ragged[0]}: the file is damaged.")
+    if any(not -1 <= parent < node for node, parent in enumerate(tree.parents)):
+        raise TraceError(f"{where} has a node before its parent: the file is damaged.")
+    if any(not 0 <= node < size for node in tree.path):
+        raise TraceError(f"{where} accepts a node it does not have: the file is damaged.")
+    if [tree.parents[node] for node in tree.path] != [-1, *tree.path][: len(tree.path)]:
+        raise TraceError(f"{where} accepts nodes that do not follow each other: the file is damaged.")

@@ -1,4 +1,4 @@
-"""The engine runs requests: in this process, or as a small server that many kernels share. Importing this loads no torch."""
+"""The engine runs requests: in this process, or as a server that many kernels share. Importing this loads no torch."""
 
 from labkit.engine.protocol import Engine, MethodInfo, ModelInfo, Status, TransformInfo
 

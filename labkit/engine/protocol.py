@@ -68,8 +68,11 @@ class Engine(Protocol):
     async def models(self) -> list[ModelInfo]: ...
     async def status(self) -> Status: ...
 
-    def run(self, request: Request) -> AsyncIterator[Event]:
-        """Opening, Step, Step, ... Closing. Lazy: the next step is computed when it is asked for. Close it to cancel."""
+    def run(self, request: Request, window: int = 4) -> AsyncIterator[Event]:
+        """Opening, Step, Step, ... Closing, at most `window` events ahead of what was pulled; 1 = strictly on demand.
+
+        Close it, or cancel the task that pulls, to stop.
+        """
         ...
 
     async def look(self, what: str, **question: Any) -> dict[str, Any]:

@@ -16,7 +16,7 @@ class TopP(Transform):
     def __call__(self, logits):
         if self.p >= 1:
             return logits
-        order = logits.argsort(-1, descending=True, stable=True)
+        order = logits.argsort(dim=-1, descending=True, stable=True)
         mass = logits.gather(-1, order).softmax(-1)
         before = mass.cumsum(-1) - mass  # mass of the likelier ones: a token is cut when they already reach p
         cut = (before >= self.p).scatter(-1, order, before >= self.p)

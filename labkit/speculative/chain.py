@@ -18,11 +18,14 @@ class Chain(Speculative):
 
     Leviathan et al. 2023, Chen et al. 2023. The draft is warped like the target (temperature, top-k, ...), so q and p meet
     on equal terms; `heat` multiplies the draft's temperature alone. At temperature 0 the draft is greedy.
+    The draft stops early behind a token it gave less than `doubt`, as transformers' assisted generation does: the doubted
+    token is still proposed, so that the stop tells nothing about what was drawn next and the law is kept.
     """
 
     name, title, drafts = "chain", "Draft-model chain", "model"
     length: int = knob(4, 1, 16, unit="tokens", label="Drafted tokens", help="written before the target looks")
     heat: float = knob(1.0, 0.2, 3.0, step=0.1, label="Draft heat", help="the draft's temperature, as a multiple of the target's")
+    doubt: float = knob(0.0, 0.0, 1.0, step=0.05, label="Stop when in doubt", help="below this draft probability; 0 never stops")
     verifier: str = verifier_knob()
 
     def propose(self, session, rng):
@@ -30,12 +33,12 @@ class Chain(Speculative):
         tokens, laws = [], []
         for _ in range(min(self.length, room(session))):
             logits = draft.logits  # [V]
-            if law.greedy:
-                tokens.append(int(logits.argmax()))
-            else:
-                q = law(logits)
-                tokens.append(draw(q, rng))
-                laws.append(q)
-            draft.push(tokens[-1])
+            q = logits.softmax(-1) if law.greedy else law(logits)
+            token = int(q.argmax()) if law.greedy else draw(q, rng)
+            tokens.append(token)
+            laws.append(q)
+            draft.push(token)
+            if q[token].item() < self.doubt:
+                break
         tree = Tree(tokens, list(range(-1, len(tokens) - 1)), kind="deterministic" if law.greedy else "iid", source="draft")
-        return Proposal(tree, torch.stack(laws) if laws else None)
+        return Proposal(tree, torch.stack(laws) if laws else None)  # at temperature 0 the raw law, for show only

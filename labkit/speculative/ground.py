@@ -84,8 +84,9 @@ class Speculative(Method):
 
 
 def room(session: Session) -> int:
-    """How deep a tree may be so that no drafted token stands outside the model's context."""
-    return max(0, session.runner.context - len(session.ids) - 1)
+    """How deep a tree may be so that no drafted token stands outside the context of target or draft."""
+    runners = [session.runner, session.draft.runner] if session.draft else [session.runner]
+    return max(0, min(runner.context for runner in runners) - len(session.ids) - 1)
 
 
 def _measure(tree: Tree, rows: Tensor, greedy: bool, laws: Tensor | None, outcome: verify.Outcome) -> None:
@@ -115,7 +116,11 @@ def kept_tests(tree: Tree, p: Tensor, laws: Tensor | None, outcome: verify.Outco
     for tested in outcome.tested:
         node = tested.node
         law = p[tree.parents[node] + 1] if tested.p is None else tested.p
-        q = torch.zeros_like(law).index_fill_(0, torch.tensor([tree.tokens[node]]), 1.0) if laws is None else laws[node]
+        if laws is None:  # proposed for certain
+            q = torch.zeros_like(law)
+            q[tree.tokens[node]] = 1.0
+        else:
+            q = laws[node]
         residual = tested.residual
         if residual is None:  # what a refusal would have left
             residual = (law - q).clamp(min=0)
@@ -124,7 +129,7 @@ def kept_tests(tree: Tree, p: Tensor, laws: Tensor | None, outcome: verify.Outco
         for best in (law, q):
             shown += best.topk(min(SHOWN, best.shape[-1])).indices.tolist()
         shown = list(dict.fromkeys(shown))
-        index = torch.tensor(shown)
+        index = torch.tensor(shown, device=law.device)
         picked = torch.stack([law, q, residual])[:, index]
         rest = (torch.stack([law, q, residual]).sum(-1) - picked.sum(-1)).clamp(min=0).tolist()
         agreement = torch.minimum(law, q).sum().item()

@@ -58,7 +58,7 @@ class TokenRecycling(Speculative):
         else:
             self.matrix = empty
         self.nodes = template(LEVELS[self.shape], self.width)
-        if self.learn_prompt and session.cache.length == 0:
+        if self.learn_prompt:
             self.learn(session.ids, session.prompt_logits())
 
     def propose(self, session, rng):

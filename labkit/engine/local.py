@@ -1,0 +1,197 @@
+"""The engine in this process: one thread owns torch and the models, the event loop never waits for them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, AsyncIterator, Callable, Iterator
+
+from msgspec import Raw
+
+from labkit.engine import looks
+from labkit.engine.limits import WINDOW, Limits, check_length, check_window, checked, packed
+from labkit.engine.protocol import MethodInfo, ModelInfo, Status, TransformInfo
+from labkit.engine.turns import CLOSED, Turns, guarded
+from labkit.errors import EngineError, LabError, ModelError
+from labkit.trace import Event, Request
+
+NO_DRAFT = "none"  # as in labkit.models, which imports torch
+
+# Parameters below which one thread serves best on a CPU. Two threads of the shipped target (7M) wait for each other
+# whenever something else wants a core: plain decoding took 17 to 23 ms a step beside other work on two cores, and 3 to 5
+# with one thread.
+SMALL = 30_000_000
+
+
+def _run(pair: Any, request: Request) -> Iterator[Event]:
+    from labkit.run import run
+
+    return run(pair, request)
+
+
+def _load(target: str, draft: str) -> Any:
+    import torch
+
+    from labkit.models import available, load
+
+    pair = load(target, draft)
+    small = any(0 < model.parameters < SMALL for model in available() if model.name == target)
+    if small and pair.target.device.type == "cpu":
+        torch.set_num_threads(1)
+    return pair
+
+
+def _names(target: str, draft: str) -> tuple[str, str]:
+    """The full names of a pair. Raises `ModelError` unless the operator allows both: names come from visitors."""
+    from labkit.models import allowed, default_name
+
+    target = target or default_name("target")
+    draft = draft or (default_name("draft") if target == default_name("target") else NO_DRAFT)
+    for name in (target, draft):
+        if name not in (*allowed(), NO_DRAFT):
+            raise ModelError(f"The model {name!r} is not offered here: choose one of {', '.join(allowed())}.")
+    return target, draft
+
+
+class LocalEngine:
+    """The engine's verbs in this process.
+
+    Everything that touches torch happens in one worker thread, one step at a time, and any number of runs take turns
+    there. torch is imported with the first request. `run` and `load` may be replaced, for tests and for other sources
+    of steps.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[Any, Request], Iterator[Event]] = _run,
+        load: Callable[[str, str], Any] = _load,
+        limits: Limits | None = None,
+    ):
+        self.limits = limits or Limits.from_environment()
+        self._run, self._load = run, load
+        self._open: set[Turns] = set()  # runs whose cache is not freed yet
+        self._thread = ThreadPoolExecutor(1, "labkit-torch")
+        self._pairs: dict[tuple[str, str], Any] = {}
+
+    async def methods(self) -> list[MethodInfo]:
+        """Every registered method."""
+        return await self._do("listing the methods", _methods)
+
+    async def transforms(self) -> list[TransformInfo]:
+        """Every registered transform."""
+        return await self._do("listing the transforms", _transforms)
+
+    async def models(self) -> list[ModelInfo]:
+        """The models that may be asked for."""
+        return await self._do("listing the models", self._models)
+
+    async def status(self) -> Status:
+        """Where this is and what it runs on; loads no model."""
+        return await self._do("reading the status", self._status)
+
+    async def look(self, what: str, **question: Any) -> dict[str, Any]:
+        """Answer the one-off question `what`; see `labkit.engine.looks`. Raises `LabError`."""
+        target, draft = question.pop("target", ""), question.pop("draft", "")
+        asked = looks.read(what, question)
+        return await self._do(f"the question {what!r}", lambda: asked.answer(self._pair(target, draft), self.limits))
+
+    async def run(self, request: Request, window: int = WINDOW) -> AsyncIterator[Event]:
+        """Opening, Step, ... Closing, at most `window` events ahead of what was pulled; 1 = strictly on demand.
+
+        Close it, or cancel the task that pulls, to stop at once; the cache is freed when the step under way ends.
+        Raises `LabError`.
+        """
+        check_window(window)
+        with contextlib.closing(self.start(packed(request))) as turns:
+            turns.grant(window)
+            while (event := await turns.next()) is not None:
+                yield event
+                turns.grant(1)
+
+    def start(self, request: Raw) -> Turns:
+        """A run of the packed request that computes what it is granted; close it to free it. Raises `LabError`."""
+        asked = checked(request, self.limits)
+        turns = Turns(self._thread, asked.method, self._events(asked), self._open.discard)
+        self._open.add(turns)
+        return turns
+
+    async def warm(self) -> None:
+        """Load the default pair and run it once, so that the first visitor does not wait. Raises `LabError`."""
+        method = "chain" if (await self.status()).draft else "plain"
+        async for _ in self.run(Request(method=method, prompt="def ", max_new_tokens=8)):
+            pass
+
+    async def close(self) -> None:
+        """Let the thread and the models go; a step under way ends first, in its own time."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+        self._pairs.clear()
+
+    @property
+    def running(self) -> int:
+        """How many runs hold a cache."""
+        return len(self._open)
+
+    def loaded(self) -> list[str]:
+        """Names of the models in memory."""
+        return sorted({name for names in list(self._pairs) for name in names if name != NO_DRAFT})
+
+    async def _do(self, doing: str, work: Callable[[], Any]) -> Any:
+        """`work()` in the torch thread. A cancelled wait returns at once; work that has not begun is then dropped."""
+        try:
+            turn = asyncio.get_running_loop().run_in_executor(self._thread, guarded, doing, work)
+        except RuntimeError:
+            raise EngineError(CLOSED) from None
+        answer = await turn
+        if isinstance(answer, LabError):
+            raise answer
+        return answer
+
+    # -- in the torch thread -----------------------------------------------------------------------------------------
+
+    def _pair(self, target: str, draft: str) -> Any:
+        names = _names(target, draft)
+        if names not in self._pairs:
+            self._pairs[names] = self._load(*names)
+        return self._pairs[names]
+
+    def _events(self, request: Request) -> Iterator[Event]:
+        pair = self._pair(request.target, request.draft)
+        if request.ids is None and 4 * len(request.prompt) > self.limits.max_prompt_tokens:
+            # no character makes more than four tokens, so a short prompt need not be cut up just to be counted
+            check_length(len(pair.vocabulary.encode(request.prompt)), self.limits)
+        yield from self._run(pair, request)
+
+    def _models(self) -> list[ModelInfo]:
+        from labkit.models import available
+
+        infos = available()
+        for names, pair in self._pairs.items():
+            for info in infos:
+                if info.name in names:
+                    info.loaded, info.device = True, str(pair.target.device)
+                    info.dtype = str(pair.target.dtype).removeprefix("torch.")
+        return infos
+
+    def _status(self) -> Status:
+        names = _names("", "")
+        pair = self._pairs.get(names)
+        return Status(
+            "this process",
+            device=str(pair.target.device) if pair else "",
+            target=names[0],
+            draft="" if names[1] == NO_DRAFT else names[1],
+            running=self.running,
+        )
+
+
+def _methods() -> list[MethodInfo]:
+    from labkit.methods import all_methods, method_info
+
+    return [method_info(cls) for cls in all_methods().values()]
+
+
+def _transforms() -> list[TransformInfo]:
+    from labkit.methods import all_transforms, transform_info
+
+    return [transform_info(cls) for cls in all_transforms().values()]

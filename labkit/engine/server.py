@@ -1,0 +1,281 @@
+"""The engine as a small server: one process holds the models, many notebooks share them, step by step.
+
+An ordinary ASGI app with two addresses: a WebSocket that speaks `labkit.engine.frames`, and `GET /health`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+import sys
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request as HttpRequest
+from starlette.responses import Response
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
+
+from labkit.engine import frames
+from labkit.engine.frames import PATH, Ask, Cancel, Failed, Grant, Happened, Start
+from labkit.engine.limits import LARGEST_WINDOW, Limits
+from labkit.engine.local import LocalEngine
+from labkit.engine.turns import Turns, sentence
+from labkit.errors import EngineError, LabError
+
+# Close codes of RFC 6455 and its registry; the reason, at most 123 bytes, is shown to the person.
+GOING_AWAY, BAD_FRAME, TRY_LATER = 1001, 1008, 1013
+
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+PING_SECONDS, PONG_SECONDS = 20, 60  # patient: a notebook cell that computes for half a minute must not lose its run
+
+
+class House:
+    """What all visitors share: the engine, its limits, and who is here."""
+
+    def __init__(self, engine: LocalEngine, limits: Limits):
+        self.engine, self.limits = engine, limits
+        self.visitors: set[Visitor] = set()
+        self.trouble = ""  # why the default pair could not be loaded
+
+    async def warm(self) -> None:
+        """Load the default pair before anybody asks; a failure is told by `/health` and by the first request."""
+        try:
+            await self.engine.warm()
+        except LabError as error:
+            self.trouble = str(error)
+            print(f"labkit engine: {error}", file=sys.stderr, flush=True)
+
+    async def health(self, _: HttpRequest) -> Response:
+        """`{ok, models, visitors}`: `models` is empty until the default pair is in memory."""
+        state: dict[str, Any] = {"ok": not self.trouble, "models": self.engine.loaded(), "visitors": len(self.visitors)}
+        if self.trouble:
+            state["error"] = self.trouble
+        return Response(msgspec.json.encode(state), media_type="application/json")
+
+    async def visit(self, line: WebSocket) -> None:
+        """One visitor from the handshake to the end; whatever ends it, its runs are freed."""
+        if not _is_at_home(line.headers.get("origin")):
+            await line.close()  # before `accept`: the handshake is answered with 403
+            return
+        await line.accept()
+        if len(self.visitors) >= self.limits.max_visitors:
+            await line.close(TRY_LATER, f"The engine already has {len(self.visitors)} visitors: try again in a minute.")
+            return
+        visitor = Visitor(self, line)
+        self.visitors.add(visitor)
+        try:
+            await visitor.serve()
+        except WebSocketDisconnect:
+            pass  # it left while an answer was under way
+        finally:
+            self.visitors.discard(visitor)
+            visitor.leave()
+
+
+class Visitor:
+    """One connection: its questions, answered one by one, and its runs, each a task that is paid in credit."""
+
+    def __init__(self, house: House, line: WebSocket):
+        self.house, self.line = house, line
+        self.runs: dict[int, tuple[asyncio.Task, Turns]] = {}
+        self.questions: set[asyncio.Task] = set()
+        self.turn = asyncio.Lock()  # one question at a time, so that a hundred of them hold nobody else up
+
+    async def serve(self) -> None:
+        """Take frames until the visitor leaves, sends rubbish, or has been silent for too long."""
+        while True:
+            try:
+                async with asyncio.timeout(self.house.limits.idle_seconds):
+                    message = await self.line.receive()
+            except TimeoutError:
+                if self.runs:  # each of them has its own patience
+                    continue
+                await self.line.close(GOING_AWAY, "Nothing was asked for too long: ask again, it reconnects by itself.")
+                return
+            if message["type"] == "websocket.disconnect":
+                return
+            try:
+                await self.take(frames.from_visitor(message.get("bytes") or b""))
+            except EngineError as broken:
+                await self.line.close(BAD_FRAME, str(broken).encode()[:123].decode(errors="ignore"))
+                return
+
+    async def take(self, frame: frames.FromVisitor) -> None:
+        """Act on one frame without waiting for the models. Raises `EngineError` on what no honest notebook sends."""
+        if isinstance(frame, Cancel):
+            if run := self.runs.pop(frame.id, None):
+                run[0].cancel()
+            await self.send(frames.Ended(frame.id))
+        elif isinstance(frame, Grant):
+            if run := self.runs.get(frame.id):  # else it ended while the grant was on its way
+                if run[1].ahead + frame.credit > LARGEST_WINDOW:
+                    raise EngineError(f"Run {frame.id} was granted more than {LARGEST_WINDOW} events ahead.")
+                run[1].grant(frame.credit)
+        elif isinstance(frame, Start):
+            if frame.id in self.runs:
+                raise EngineError(f"Run {frame.id} is there already: give every run a number of its own.")
+            await self.begin(frame)
+        else:
+            if len(self.questions) >= self.house.limits.max_questions_per_visitor:
+                waiting = f"{len(self.questions)} questions are waiting already: wait until one is answered."
+                await self.say(Failed.of(frame.id, EngineError(waiting)))
+                return
+            task = asyncio.create_task(self.answer(frame))
+            self.questions.add(task)
+            task.add_done_callback(self.questions.discard)
+
+    async def begin(self, frame: Start) -> None:
+        """Begin a run, or say why not."""
+        try:
+            if len(self.runs) >= self.house.limits.max_runs_per_visitor:
+                raise EngineError(f"{len(self.runs)} runs are open here, no more are allowed: stop one of them first.")
+            turns = self.house.engine.start(frame.request)
+        except LabError as error:
+            await self.say(Failed.of(frame.id, error))
+            return
+        turns.grant(frame.credit)
+        task = asyncio.create_task(self.run(frame.id, turns))
+        task.add_done_callback(lambda _: turns.close())  # even when it is cancelled before it began
+        self.runs[frame.id] = task, turns
+
+    async def run(self, id: int, turns: Turns) -> None:
+        """Send what the run computes until it ends, or until nobody has pulled for too long."""
+        try:
+            while True:
+                async with asyncio.timeout(self.house.limits.idle_seconds):
+                    event = await turns.next()
+                if event is None:
+                    break
+                await self.send(Happened(id, event))
+            last = frames.Ended(id)
+        except WebSocketDisconnect:
+            return
+        except TimeoutError:
+            last = Failed.of(id, EngineError("The run was left alone for too long and let go: begin it anew."))
+        except Exception as error:
+            last = Failed.of(id, sentence(error, "a run"))
+        self.runs.pop(id, None)
+        await self.say(last)
+
+    async def answer(self, ask: Ask) -> None:
+        """Answer one question."""
+        engine = self.house.engine
+        try:
+            async with self.turn:
+                if ask.verb == "look":
+                    value = await engine.look(**ask.question)
+                elif ask.verb in ("methods", "transforms", "models"):
+                    value = await getattr(engine, ask.verb)()
+                elif ask.verb == "status":
+                    value = msgspec.structs.replace(await engine.status(), visitors=len(self.house.visitors))
+                else:
+                    verbs = "methods, transforms, models, status or look"
+                    raise EngineError(f"There is no verb {ask.verb!r}: ask for {verbs}.")
+            await self.send(frames.Answer(ask.id, msgspec.Raw(msgspec.msgpack.encode(value))))
+        except WebSocketDisconnect:
+            return
+        except Exception as error:
+            await self.say(Failed.of(ask.id, sentence(error, f"the question {ask.verb!r}")))
+
+    async def send(self, frame: frames.FromEngine) -> None:
+        """Send one frame. Raises `EngineError` when it is too heavy, `WebSocketDisconnect` when nobody is there."""
+        if self.line.application_state is not WebSocketState.CONNECTED:  # another task closed it or found it closed
+            raise WebSocketDisconnect
+        data = frames.pack(frame)
+        if len(data) > self.house.limits.max_answer_bytes:
+            raise EngineError(
+                f"The answer has {len(data):,} bytes, more than the {self.house.limits.max_answer_bytes:,} allowed: "
+                "use a shorter prompt or keep no laws."
+            )
+        await self.line.send_bytes(data)
+
+    async def say(self, last: frames.FromEngine) -> None:
+        """Send a closing word; that the visitor has left meanwhile does not matter."""
+        with contextlib.suppress(WebSocketDisconnect):
+            await self.send(last)
+
+    def leave(self) -> None:
+        """Cancel everything that was under way; the engine frees each cache when its step ends."""
+        for task in [*self.questions, *(task for task, _ in self.runs.values())]:
+            task.cancel()
+
+
+def _is_at_home(origin: str | None) -> bool:
+    """Notebooks send no Origin; a browser does, and only pages of this machine may come in."""
+    if origin is None:
+        return True
+    try:
+        return urlsplit(origin).hostname in LOOPBACK
+    except ValueError:
+        return False
+
+
+def app(engine: LocalEngine | None = None, limits: Limits | None = None) -> Starlette:
+    """The ASGI app. Without `engine` it holds the models itself and loads the default pair in the background."""
+    limits = limits or Limits.from_environment()
+    house = House(engine or LocalEngine(limits=limits), limits)
+
+    @contextlib.asynccontextmanager
+    async def life(_: Starlette):
+        if engine:  # somebody else's: neither warmed nor closed here
+            yield
+            return
+        warming = asyncio.create_task(house.warm())
+        yield
+        warming.cancel()
+        await house.engine.close()
+
+    routes = [WebSocketRoute(PATH, house.visit), Route("/health", house.health)]
+    built = Starlette(routes=routes, lifespan=life)
+    built.state.house = house
+    return built
+
+
+def config(application: Starlette, limits: Limits) -> uvicorn.Config:
+    """How uvicorn runs the app: one process, msgpack uncompressed, frames bounded."""
+    return uvicorn.Config(
+        application,
+        ws="websockets-sansio",
+        ws_per_message_deflate=False,
+        ws_max_size=limits.max_frame_bytes,
+        ws_ping_interval=PING_SECONDS,
+        ws_ping_timeout=PONG_SECONDS,
+        log_level=logging.WARNING,
+        timeout_graceful_shutdown=2,
+    )
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises `EngineError` when the port is taken or the host is not this machine's."""
+    # The protocol is named because asyncio sets TCP_NODELAY only on sockets that name it; without it a second small
+    # frame waits 40 ms for the first one's acknowledgement.
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+        listening.listen(128)
+    except (OSError, OverflowError) as taken:
+        listening.close()
+        reason = getattr(taken, "strerror", None) or taken
+        raise EngineError(f"The engine cannot listen on {host}:{port} ({reason}): choose another port.") from None
+    return listening
+
+
+def main(host: str = "127.0.0.1", port: int = 8765, limits: Limits | None = None) -> None:
+    """Serve until Ctrl-C. Port 0 takes a free one; the address is printed. Raises `EngineError` on a taken port."""
+    limits = limits or Limits.from_environment()
+    with listen(host, port) as listening:
+        shown = f"[{host}]" if ":" in host else host
+        print(f"labkit engine: ws://{shown}:{listening.getsockname()[1]}{PATH}", flush=True)
+        if host not in LOOPBACK:
+            print("labkit engine: whoever reaches this address can use it, keep it inside your network.", flush=True)
+        with contextlib.suppress(KeyboardInterrupt):
+            uvicorn.Server(config(app(limits=limits), limits)).run(sockets=[listening])

@@ -1,0 +1,115 @@
+"""How many runs share one torch thread: each computes one event at its turn, as long as it has credit."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import sys
+import threading
+import traceback
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Callable, Iterator
+
+from labkit.errors import EngineError, LabError
+from labkit.trace import Event
+
+CLOSED = "This engine was closed: connect again."
+
+
+class Turns:
+    """One run: its events, computed in `thread` and handed to the loop that made this.
+
+    A run is never queued twice and goes to the end of the queue after each event, so that runs take turns. The thread
+    queues it again by itself while credit is left: between two steps it never waits for the event loop, which on a busy
+    machine would cost more than the step.
+    """
+
+    def __init__(self, thread: ThreadPoolExecutor, name: str, events: Iterator[Event], freed: Callable[[Turns], None]):
+        self._thread, self._name, self._events, self._freed = thread, name, events, freed
+        self._loop = asyncio.get_running_loop()
+        self._arrived: asyncio.Queue[Event | LabError | None] = asyncio.Queue()
+        self._lock = threading.Lock()  # the loop grants and closes, the thread computes
+        self._credit = 0
+        self._queued = self._over = False
+
+    def grant(self, credit: int) -> None:
+        """Let `credit` more events be computed. Raises `EngineError` when the engine was closed."""
+        with self._lock:
+            self._credit += credit
+            if self._queued or self._over:
+                return
+            self._queued = True
+        try:
+            self._thread.submit(self._turn)
+        except RuntimeError:
+            raise EngineError(CLOSED) from None
+
+    async def next(self) -> Event | None:
+        """The next event that was paid for, or None after the last. Raises the run's `LabError`."""
+        event = await self._arrived.get()
+        if isinstance(event, LabError):
+            raise event
+        return event
+
+    @property
+    def ahead(self) -> int:
+        """Events granted and not taken yet."""
+        return self._credit + self._arrived.qsize()
+
+    def close(self) -> None:
+        """Stop at once; `freed(self)` is called in the thread when the caches are gone, after a step under way."""
+        with self._lock:
+            self._over = True
+        with contextlib.suppress(RuntimeError):  # the engine was closed meanwhile
+            self._thread.submit(self._free)
+
+    def _turn(self) -> None:
+        if self._over:
+            return
+        event = guarded(f"a step of {self._name!r}", lambda: next(self._events, None))
+        with self._lock:
+            self._credit -= 1
+            self._over = self._over or event is None or isinstance(event, LabError)
+            self._queued = self._credit > 0 and not self._over
+            again = self._queued
+        with contextlib.suppress(RuntimeError):  # the loop, or the engine, was closed meanwhile
+            self._loop.call_soon_threadsafe(self._arrived.put_nowait, event)
+            if again:
+                self._thread.submit(self._turn)
+
+    def _free(self) -> None:
+        guarded("the end of a run", self._events.close)  # here, since a generator must end in the thread that runs it
+        self._freed(self)
+
+
+class OutOfMemory(EngineError):
+    """The memory of the machine or of its GPU did not suffice."""
+
+
+def guarded(doing: str, work: Callable[[], Any]) -> Any:
+    """What `work()` returns, or (returned as well) one `LabError`."""
+    try:
+        return work()
+    except Exception as error:
+        trouble = sentence(error, doing)
+    if isinstance(trouble, OutOfMemory):
+        gc.collect()
+        if (torch := sys.modules.get("torch")) and torch.cuda.is_available():
+            torch.cuda.empty_cache()
+    return trouble
+
+
+def sentence(error: Exception, doing: str) -> LabError:
+    """The one sentence of `error` for the page; what nobody foresaw is written to the engine's messages, whole.
+
+    It carries no traceback, whose frames would hold on to caches for as long as somebody shows the error.
+    """
+    if isinstance(error, LabError):
+        error.__cause__ = error.__context__ = None
+        return error.with_traceback(None)
+    words = str(error).lower() if isinstance(error, RuntimeError) else ""  # on a CPU torch says it only in words
+    if isinstance(error, MemoryError) or "out of memory" in words or "can't allocate memory" in words:
+        return OutOfMemory(f"The engine ran out of memory at {doing}: use a shorter prompt or fewer new tokens.")
+    traceback.print_exception(error, file=sys.stderr)
+    return EngineError(f"The engine failed at {doing}: try again, and look at its messages if it stays.")

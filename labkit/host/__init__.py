@@ -1,0 +1,1 @@
+"""What serves the notebooks: Voila for dashboards, JupyterLab for notebooks, and the launcher of both."""

@@ -1,0 +1,105 @@
+"""Voila with the lab's settings: `python -m labkit.host.dashboards NOTEBOOKS --port=8866 --pool=1`.
+
+The address itself leads to the welcome dashboard. Each dashboard keeps a few kernels warm, so that a page opens with
+its first widgets already built; notebooks of your own beside them get no pool.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+from pathlib import Path
+
+# Voila needs jsonschema, which compiles a grammar of international addresses at its import: over half of Voila's start.
+# Without that module jsonschema leaves such addresses unchecked, and no schema here has one.
+sys.modules.setdefault("rfc3987_syntax", None)
+
+from tornado.ioloop import IOLoop  # noqa: E402
+from tornado.web import HTTPError, RedirectHandler  # noqa: E402
+from traitlets import Integer  # noqa: E402
+from traitlets.config import Config  # noqa: E402
+from voila.app import Voila  # noqa: E402
+
+from labkit.host.kernels import PatientKernelManager, PromptConnection  # noqa: E402
+
+WELCOME = "00_welcome.ipynb"
+WARM_UP = 4.0  # seconds after the start, and after a warm kernel was taken: first the page that somebody waits for
+CULL_EVERY = 120  # seconds; long against the time a page takes to load
+CULL_AFTER = 1200  # seconds without a connected page
+
+
+class Dashboards(Voila):
+    """Voila whose root is the welcome page instead of a list of files, and which warms its kernels after that page."""
+
+    name = "voila"
+    pool = Integer(1, config=True, help="warm kernels for each dashboard")
+
+    def init_handlers(self):
+        """The stock handlers behind one redirect."""
+        welcome = {"url": f"{self.base_url}voila/render/{WELCOME}", "permanent": False}
+        return [(self.server_url, RedirectHandler, welcome), *super().init_handlers()]
+
+    def listen(self):
+        """Listen, serve the welcome page from a warm kernel, and warm the other dashboards' a little later."""
+        IOLoop.current().call_later(WARM_UP, self.warm)
+        super().listen()
+
+    def warm(self):
+        """Fill the pools of all dashboards; notebooks of your own beside them get none."""
+        dashboards = [path.name for path in sorted(Path(self.root_dir).glob("[0-9][0-9]_*.ipynb"))]
+        pools = {name: {"pool_size": self.pool} for name in dashboards}
+        self.kernel_manager.kernel_pools_config = {"default": {"pool_size": 0}, **pools}
+        for name in dashboards:
+            self.kernel_manager.fill_if_needed(delay=0, notebook_name=name)
+
+    def stop(self):
+        """End all kernels; one that is just being ended elsewhere is no reason to leave the others."""
+        with contextlib.suppress(HTTPError):
+            super().stop()
+
+
+def settings(notebooks: Path, port: int, pool: int) -> Config:
+    """Voila's configuration for serving the folder `notebooks` on 127.0.0.1, `pool` warm kernels a dashboard."""
+    config = Config()
+    config.Voila = Config(
+        ip="127.0.0.1",
+        port=port,
+        port_retries=0,
+        root_dir=str(notebooks),
+        open_browser=False,
+        pool=pool,
+        log_level="ERROR",  # its warnings say that a notebook is not trusted, which here means nothing
+        kernel_websocket_connection_class=PromptConnection,
+    )
+    config.VoilaConfiguration = Config(
+        template="labkit",
+        allow_template_override="NO",
+        allow_theme_override="NO",
+        preheat_kernel=True,
+        multi_kernel_manager_class=PatientKernelManager,
+        # Voila would load plotly's own bundle on every page; our charts fetch theirs from the kernel, gzipped
+        extension_denylist=["jupyterlab-plotly"],
+        show_tracebacks=False,
+    )
+    pools = {"default": {"pool_size": 0}, WELCOME: {"pool_size": pool}}
+    config.VoilaKernelManager = Config(kernel_pools_config=pools, fill_delay=WARM_UP)
+    config.MappingKernelManager = Config(
+        cull_interval=CULL_EVERY, cull_idle_timeout=CULL_AFTER, cull_connected=False, default_kernel_name="python3"
+    )
+    return config
+
+
+def main() -> None:
+    """Serve until SIGTERM or SIGINT."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("notebooks", type=Path)
+    parser.add_argument("--port", type=int, default=8866)
+    parser.add_argument("--pool", type=int, default=1)
+    arguments = parser.parse_args()
+    notebooks = arguments.notebooks.resolve()
+    Dashboards.launch_instance(argv=[], config=settings(notebooks, arguments.port, arguments.pool))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,143 @@
+"""`labkit train …`: rebuild or extend the shipped models, and measure them."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from labkit.train import train
+
+app = typer.Typer(no_args_is_help=True, help="Train the shipped models from text that every install has.")
+
+Out = Annotated[Path, typer.Option(help="Folder of the pair: its `target` and `draft` are written there.")]
+Tokens = Annotated[int | None, typer.Option(help="Budget in tokens a model (or give --minutes).")]
+Minutes = Annotated[float | None, typer.Option(help="Budget in minutes of work, turned into tokens at the start.")]
+Device = Annotated[str, typer.Option(help="cpu or cuda.")]
+Threads = Annotated[int | None, typer.Option(help="CPU threads; all of them by default.")]
+Seed = Annotated[int, typer.Option(help="Of the first weights, the corpus and the order of the text.")]
+Rate = Annotated[float, typer.Option(help="Peak learning rate.")]
+Init = Annotated[Path | None, typer.Option(help="Folder with weights to start from, instead of random ones.")]
+Resume = Annotated[Path | None, typer.Option(help="Checkpoint to continue; with --tokens, to a new budget in all.")]
+Tokenizer = Annotated[Path | None, typer.Option(help="Folder of the tokenizer; the pair's own by default.")]
+
+DEFAULT_OUT = Path("data/models")
+
+
+def _run(what: str, out: Path, **choices) -> None:
+    try:
+        typer.echo(f"written: {train(what, out, **choices)}")
+    except ValueError as error:
+        typer.echo(f"Error: {error}", err=True)
+        raise typer.Exit(2) from None
+
+
+@app.command(epilog="Example: labkit train pair --minutes 60 --threads 2")
+def pair(
+    out: Out = DEFAULT_OUT,
+    tokens: Tokens = None,
+    minutes: Minutes = None,
+    device: Device = "cpu",
+    threads: Threads = None,
+    seed: Seed = 0,
+    rate: Rate = 2e-3,
+    tokenizer: Tokenizer = None,
+) -> None:
+    """Train a target, then a draft that learns from it; measure both; write the model card."""
+    choices = {"device": device, "threads": threads, "seed": seed, "rate": rate, "tokenizer": tokenizer}
+    _run("pair", out, tokens=tokens, minutes=minutes, report=typer.echo, **choices)
+
+
+@app.command(epilog="Example: labkit train target --tokens 20000000 --init data/models/target --rate 0.0012")
+def target(
+    out: Out = DEFAULT_OUT,
+    tokens: Tokens = None,
+    minutes: Minutes = None,
+    device: Device = "cpu",
+    threads: Threads = None,
+    seed: Seed = 0,
+    rate: Rate = 2e-3,
+    init: Init = None,
+    resume: Resume = None,
+    tokenizer: Tokenizer = None,
+) -> None:
+    """Train the target alone. A draft made for another target keeps working, but agrees less."""
+    choices = {"device": device, "threads": threads, "seed": seed, "rate": rate, "tokenizer": tokenizer}
+    _run("target", out, tokens=tokens, minutes=minutes, init=init, resume=resume, report=typer.echo, **choices)
+
+
+@app.command(epilog="Example: labkit train draft --tokens 10000000 --teacher data/models/target")
+def draft(
+    out: Out = DEFAULT_OUT,
+    tokens: Tokens = None,
+    minutes: Minutes = None,
+    device: Device = "cpu",
+    threads: Threads = None,
+    seed: Seed = 0,
+    rate: Rate = 2e-3,
+    init: Init = None,
+    resume: Resume = None,
+    teacher: Annotated[
+        Path | None, typer.Option(help="Folder of the target to learn from, which raises the acceptance rate.")
+    ] = None,
+    tokenizer: Tokenizer = None,
+) -> None:
+    """Train the draft alone, from the text or from a target's next-token distributions too."""
+    choices = {"device": device, "threads": threads, "seed": seed, "rate": rate, "tokenizer": tokenizer}
+    choices |= {"init": init, "resume": resume, "teacher": teacher}
+    _run("draft", out, tokens=tokens, minutes=minutes, report=typer.echo, **choices)
+
+
+@app.command(epilog="Example: labkit train tokenizer my-models/target --rebuild")
+def tokenizer(
+    out: Annotated[Path, typer.Argument(help="Folder to write tokenizer.json into.")],
+    rebuild: Annotated[bool, typer.Option("--rebuild", help="Make another one than the frozen one.")] = False,
+) -> None:
+    """Train another tokenizer. The shipped one is frozen: models trained with it can't read another's tokens."""
+    if not rebuild:
+        typer.echo("Error: the shipped tokenizer is frozen; to make another one all the same, add --rebuild", err=True)
+        raise typer.Exit(2)
+    if (out / "model.safetensors").exists():
+        typer.echo(f"Error: {out} holds a model that needs its own tokenizer: name another folder", err=True)
+        raise typer.Exit(2)
+    from labkit.train import corpus
+    from labkit.train.tokenizer import save_tokenizer, train_tokenizer
+
+    found = corpus.documents(corpus.sources())
+    texts = (document.text for document in found if not corpus.is_held_out(document.digest))
+    save_tokenizer(train_tokenizer(texts), out)
+    typer.echo(f"written: {out}")
+
+
+@app.command(epilog="Example: labkit train figures --out data/models --threads 2")
+def figures(out: Out = DEFAULT_OUT, threads: Threads = None) -> None:
+    """Measure the pair on held-out text (some minutes) and write figures.json beside each model, and the card."""
+    import torch
+
+    from labkit.train.runs import measure_pair
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    try:
+        measure_pair(out, report=typer.echo)
+    except ValueError as error:
+        typer.echo(f"Error: {error}", err=True)
+        raise typer.Exit(2) from None
+    typer.echo(f"written: {out / 'README.md'}")
+
+
+@app.command(epilog="Example: labkit train prompts data/prompts/heldout.json --count 120")
+def prompts(
+    file: Annotated[Path, typer.Argument(help="JSON file to write.")],
+    count: Annotated[int, typer.Option(help="How many prompts.", min=1)] = 120,
+    models: Annotated[Path, typer.Option(help="Folder of the pair whose tokenizer counts the tokens.")] = DEFAULT_OUT,
+) -> None:
+    """Write prompts taken from the held-out files, for benches and tests."""
+    from labkit.train.prompts import held_out_prompts, write_prompts
+    from labkit.train.tokenizer import load_tokenizer
+
+    try:
+        write_prompts(held_out_prompts(load_tokenizer(models / "target"), count), file)
+    except ValueError as error:
+        typer.echo(f"Error: {error}", err=True)
+        raise typer.Exit(2) from None
+    typer.echo(f"written: {file}")

@@ -1,0 +1,76 @@
+"""Held-out prompts: beginnings of files and functions that no model was trained on, for benches and tests."""
+
+import json
+import random
+import re
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Iterable
+from itertools import chain, zip_longest
+from pathlib import Path
+
+from tokenizers import Tokenizer
+
+from labkit.train import corpus
+
+LENGTHS = (40, 200)  # tokens
+PER_FILE = 3
+_BLOCK = re.compile(r"^(?:@\w.*\n)*(?:class|def|async def) ", re.MULTILINE)
+_HEADER = re.compile(r"\A(?:#.*\n|\s*\n)+")  # a licence header says nothing about code
+
+
+def held_out_prompts(tokenizer: Tokenizer, count: int = 120, seed: int = 0) -> list[dict[str, str]]:
+    """`count` prompts of 40 to 200 tokens as {"id", "source", "text"}; the sources take turns, so any first N vary.
+
+    Each is the beginning of a held-out file or of a top-level block in it, and ends at the end of a line.
+    Raises ValueError when the held-out files give fewer than `count`.
+    """
+    rng = random.Random(seed)
+    held = [document for document in corpus.documents(corpus.sources()) if corpus.is_held_out(document.digest)]
+    by_package: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    for document in sorted(held, key=lambda document: document.digest):
+        by_package[document.package] += [(document.source, text) for text in _openings(document.text, tokenizer, rng)]
+    packages = list(by_package.values())
+    rng.shuffle(packages)
+    for prompts in packages:
+        rng.shuffle(prompts)
+    turns = [prompt for prompt in chain.from_iterable(zip_longest(*packages)) if prompt is not None]
+    if len(turns) < count:
+        raise ValueError(f"the held-out files give {len(turns)} prompts, fewer than {count}: ask for fewer")
+    return [
+        {"id": f"held-out-{i:03}", "source": source, "text": text}
+        for i, (source, text) in enumerate(turns[:count], start=1)
+    ]
+
+
+def write_prompts(prompts: list[dict[str, str]], file: Path) -> None:
+    """Write the prompts as a JSON list."""
+    file = Path(file)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(prompts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _openings(text: str, tokenizer: Tokenizer, rng: random.Random) -> Iterable[str]:
+    """Up to three openings of one file: its beginning and two of its blocks, each cut to a natural end."""
+    body = text[_HEADER.match(text).end() :] if _HEADER.match(text) else text
+    blocks = [match.start() for match in _BLOCK.finditer(body)]
+    starts = [0, *rng.sample(blocks, min(PER_FILE - 1, len(blocks)))]
+    cut = (_cut(body[start:], rng.randint(*LENGTHS), tokenizer) for start in starts)
+    return [prompt for prompt in cut if prompt is not None]
+
+
+def _cut(text: str, tokens: int, tokenizer: Tokenizer) -> str | None:
+    """The lines of `text` that fit into `tokens`, to the last end of a paragraph or docstring that keeps 40 tokens."""
+    text = text[: tokens * 12]
+    token_ends = [end for _, end in tokenizer.encode(text, add_special_tokens=False).offsets]
+    lines = text.splitlines(keepends=True)
+    place, chosen, chosen_is_natural = 0, None, False
+    for line, following in zip(lines, lines[1:], strict=False):
+        place += len(line)
+        size = bisect_right(token_ends, place)
+        if size > tokens:
+            break
+        is_natural = line.rstrip().endswith(('"""', "'''")) or not following.strip()
+        if size >= LENGTHS[0] and line.strip() and (is_natural or not chosen_is_natural):
+            chosen, chosen_is_natural = place, is_natural
+    return None if chosen is None else text[:chosen]

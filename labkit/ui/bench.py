@@ -1,0 +1,142 @@
+"""The bench: one widget that draws a whole page (transport, strip, knobs, views) and keeps the traces in the kernel."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import anywidget
+import msgspec
+import traitlets
+
+from labkit import engine as engines
+from labkit.errors import LabError
+from labkit.trace import Request, Setting, Trace
+from labkit.ui import assets, takeaway
+from labkit.ui.drive import Drive
+from labkit.ui.lane import sentence
+
+KEEP = {"entropy": ["laws", "prompt"], "draft_trees": [], "acceptance": ["tests"]}
+METHOD = {"entropy": "plain", "draft_trees": "token-recycling", "acceptance": "chain"}
+PROMPT = '''def read_config(path):
+    """Read the configuration file."""'''
+
+
+class Bench(anywidget.AnyWidget):
+    """A page of the lab: `page` is "entropy", "draft_trees" or "acceptance".
+
+    `prompt` is text or token ids; `knobs` are the method's; `top_k`, `top_p`, `min_p` cut the next-token distribution (None =
+    off) after `temperature` (0 = greedy). `autorun` steps run as soon as the page is seen. `engine` defaults to the one
+    `labkit.engine.connect()` finds; it is connected when the page first speaks, never before. `trace` shows a saved run.
+
+    `bench.trace` and `bench.compare` hold what was computed. Raises `LabError` on an unknown page.
+    """
+
+    _esm = assets.module("bench")
+    _css = assets.styles()
+    page = traitlets.Unicode("entropy").tag(sync=True)
+
+    def __init__(
+        self,
+        page: str = "entropy",
+        prompt: str | list[int] = PROMPT,
+        *,
+        method: str = "",
+        knobs: dict[str, Any] | None = None,
+        temperature: float = 0.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        min_p: float | None = None,
+        max_new_tokens: int = 64,
+        seed: int = 0,
+        target: str = "",
+        draft: str = "",
+        autorun: int = 0,
+        engine: Any = None,
+        trace: Trace | None = None,
+    ):
+        if page not in KEEP:
+            raise LabError(f"There is no page {page!r}: choose one of {', '.join(KEEP)}.")
+        super().__init__(page=page)
+        cuts = {"top-k": ("k", top_k), "top-p": ("p", top_p), "min-p": ("p", min_p)}
+        request = Request(
+            method=method or METHOD[page],
+            prompt=prompt if isinstance(prompt, str) else "",
+            ids=None if isinstance(prompt, str) else list(prompt),
+            knobs=dict(knobs or {}),
+            temperature=temperature,
+            transforms=[Setting(name, {knob: value}) for name, (knob, value) in cuts.items() if value is not None],
+            max_new_tokens=max_new_tokens,
+            seed=seed,
+            target=target,
+            draft=draft,
+            keep=KEEP[page],
+        )
+        connect = engines.connect if engine is None else lambda: engine
+        request = trace.opening.request if trace else request
+        measure = page == "draft_trees"
+        self._drive = Drive(request, connect, self._publish, autorun=autorun, trace=trace, measure=measure)
+        if page == "acceptance":
+            takeaway.plotly_bundle()  # its charts will ask for it; packing it now keeps a visitor of a warm kernel from waiting
+        self._parts: dict[str, list[bytes]] = {}  # a trace on its way up, part by part
+        self.on_msg(self._hear)
+
+    @classmethod
+    def entropy(cls, prompt: str | list[int] = PROMPT, **settings: Any) -> Bench:
+        """Where is the model sure, where not? One token a step, coloured by entropy, with the law behind each."""
+        return cls("entropy", prompt, **settings)
+
+    @classmethod
+    def draft_trees(cls, prompt: str | list[int] = PROMPT, **settings: Any) -> Bench:
+        """A tree is proposed, checked in one forward, one path survives."""
+        return cls("draft_trees", prompt, **settings)
+
+    @classmethod
+    def acceptance(cls, prompt: str | list[int] = PROMPT, **settings: Any) -> Bench:
+        """One verify step with its numbers, and the check that the law is kept."""
+        return cls("acceptance", prompt, **settings)
+
+    @property
+    def trace(self) -> Trace | None:
+        """The first lane's run so far; None before the first step."""
+        return self._drive.lanes[0].trace
+
+    @property
+    def compare(self) -> Trace | None:
+        """The second lane's run, when two are compared or a branch was taken."""
+        return self._drive.lanes[1].trace if len(self._drive.lanes) > 1 else None
+
+    def _publish(self, kind: str, fields: dict[str, Any], laws: list[bytes]) -> None:
+        # The JSON travels as a buffer: encoded once, and a token's infinite log-probability becomes null instead of broken JSON.
+        self.send({"kind": kind}, [msgspec.json.encode(fields), *laws])
+
+    def _hear(self, _widget: Any, message: Any, buffers: list[Any]) -> None:
+        """Callbacks never work: they leave the message to the one task."""
+        data = bytes(buffers[0]) if buffers else None
+        if not isinstance(message, dict):
+            return
+        if message.get("do") == "load":
+            data = self._collect(message, data)
+            if data is None:
+                return
+        if "ask" in message:
+            self._drive.call(self._answer(message))
+        elif message.get("do") in self._drive.verbs:
+            self._drive.post(message, data)
+
+    def _collect(self, message: dict[str, Any], data: bytes | None) -> bytes | None:
+        """Put an uploaded file together; a server refuses messages over some megabytes, so it comes in parts."""
+        key, part, of = str(message.get("file")), int(message.get("part", 0)), int(message.get("of", 1))
+        if part == 0:
+            self._parts = {key: []}
+        parts = self._parts.setdefault(key, [])
+        parts.append(data or b"")
+        return b"".join(self._parts.pop(key)) if part == of - 1 else None
+
+    async def _answer(self, message: dict[str, Any]) -> None:
+        """Questions that change nothing; they are answered beside a run, not after it."""
+        fields, buffers = {}, []
+        try:
+            fields, buffers = await takeaway.answer(self._drive, self.page, message)
+        except Exception as error:  # the page shows one sentence, whatever it was
+            fields = {"error": sentence(error)}
+        self.send({"kind": "answer", "id": message.get("id")}, [msgspec.json.encode(fields), *buffers])

@@ -1,0 +1,355 @@
+"""The one task that drives the engine and writes traces; the widget's callbacks only leave it messages."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any, Callable
+
+import msgspec
+
+from labkit.errors import EngineError, LabError
+from labkit.trace import Request, Trace, loads
+from labkit.ui.lane import Lane, sentence
+
+FRAME = 0.016  # seconds between two messages to the page while a run goes on: what an eye can follow
+WATCH = 1.5  # seconds between two looks whether the engine is still there
+WINDOW = 4  # steps under way while running: enough to hide the wire, few enough that Stop shows nothing stale
+LONGEST_BRANCH = 24  # new tokens of a branch taken at the very end, where there is no length to match
+log = logging.getLogger(__name__)
+
+
+class Job:
+    """One thing a person asked for, and the flag that stops it."""
+
+    def __init__(self, message: dict[str, Any], data: bytes | None):
+        self.message, self.data = message, data
+        self.halt = asyncio.get_running_loop().create_future()
+
+    def stop(self) -> None:
+        """Ask the job to end after the event under way."""
+        if not self.halt.done():
+            self.halt.set_result(None)
+
+
+class Drive:
+    """Lanes and the task that fills them. Nothing is opened or started before the page's first message.
+
+    `publish(kind, fields, laws)` hands news to the page; `connect()` gives an engine; `autorun` steps follow the first message;
+    `measure` asks for a plain run beside every other one, so that its cost has something to stand against.
+    """
+
+    def __init__(
+        self, request: Request, connect: Callable, publish: Callable, *, autorun: int = 0, trace: Trace | None = None, measure: bool = False
+    ):
+        self.autorun, self.measure = autorun, measure
+        self._measured: Request | None = None
+        self.lanes = [Lane("first", request, trace)]
+        self.publish = publish
+        self._connect, self._engine = connect, None
+        self.jobs: list[Job] = []
+        self._tasks: set[asyncio.Task] = set()
+        self._serving: asyncio.Task | None = None
+        self._watching: asyncio.Task | None = None
+        self.health: dict[str, Any] = {}
+        try:
+            self._loop = asyncio.get_running_loop()  # the cell's own; callbacks may come on another thread (T4)
+        except RuntimeError:
+            self._loop = None
+
+    @property
+    def engine(self) -> Any:
+        """The engine, chosen when it is first needed: a preheated kernel must not hold a socket."""
+        self._engine = self._engine or self._connect()
+        return self._engine
+
+    def post(self, message: dict[str, Any], data: bytes | None = None) -> None:
+        """Take a message from the page, from whatever thread; returns at once."""
+        self._loop = self._loop or asyncio.get_running_loop()
+        self._loop.call_soon_threadsafe(self._accept, message, data)
+
+    def _accept(self, message: dict[str, Any], data: bytes | None) -> None:
+        verb = message.get("do")
+        if verb == "stop":
+            for job in self.jobs:
+                job.stop()
+            self.jobs[1:] = [job for job in self.jobs[1:] if job.message["do"] not in ("run", "step", "again")]
+            for lane in self.lanes:
+                lane.wanted = 0
+            return
+        if verb == "run" and any(job.message["do"] == "run" and not job.halt.done() for job in self.jobs):
+            return  # a second Run while one goes on changes nothing
+        for job in self.jobs:
+            job.stop()
+        self.jobs.append(Job(message, data))
+        if self._serving is None:
+            self._serving = self.spawn(self._serve())
+
+    @property
+    def verbs(self) -> set[str]:
+        """What a page may ask this task to do."""
+        return {name.removeprefix("_do_") for name in dir(self) if name.startswith("_do_")} | {"stop"}
+
+    def call(self, work: Any) -> None:
+        """Run a coroutine that writes no lane, from whatever thread."""
+        self._loop = self._loop or asyncio.get_running_loop()
+        self._loop.call_soon_threadsafe(self.spawn, work)
+
+    def spawn(self, work: Any) -> asyncio.Task:
+        """Start a task and keep hold of it, so that it is neither collected nor silent."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _serve(self) -> None:
+        try:
+            while self.jobs:
+                job = self.jobs[0]
+                try:
+                    await getattr(self, f"_do_{job.message['do']}")(job)
+                except asyncio.CancelledError:
+                    raise
+                except Exception as error:  # a bare task would swallow it: the page hears one sentence instead
+                    if not isinstance(error, LabError):
+                        log.exception("the bench could not %s", job.message["do"])
+                    self.publish("error", {"text": sentence(error), "panel": "take" if job.message["do"] == "load" else "hero"}, [])
+                self.jobs.remove(job)
+                if not self.jobs and self.measure and job.message["do"] not in ("measure", "stop"):
+                    self.jobs.append(Job({"do": "measure"}, None))
+        finally:
+            self._serving = None
+
+    # ------------------------------------------------------------------ what a person can ask for
+
+    async def _do_open(self, job: Job) -> None:
+        """The page is there: give it what there is, then who answers; run the first steps of an empty bench."""
+        self.snapshot(job.message.get("view"))
+        await self.greet()
+        steps, self.autorun = self.autorun, 0
+        if steps and self.lanes[0].trace is None:
+            await self._advance(job, self.lanes[:1], steps=steps)
+        if self._watching is None and not self.health.get("local"):
+            self._watching = self.spawn(self._watch())
+
+    async def _do_step(self, job: Job) -> None:
+        if await self._changed(job):
+            return
+        await self._advance(job, self.lanes, steps=1)
+
+    async def _do_run(self, job: Job) -> None:
+        await self._changed(job)
+        await self._advance(job, self.lanes)
+
+    async def _do_again(self, job: Job) -> None:
+        """New settings for a lane: as many new tokens as there were, or nothing when it was empty."""
+        await self._changed(job)
+
+    async def _do_prompt(self, job: Job) -> None:
+        """Another prompt, for both lanes."""
+        changed = await self._changed(job)
+        if not changed and self.lanes[0].trace is None:
+            await self._advance(job, self.lanes[:1], steps=1)  # an empty bench answers a new prompt with its first step
+        prompt = self._request(job.message["request"])
+        for lane in self.lanes:
+            if lane.trace is not None and (lane.request.prompt, lane.request.ids) != (prompt.prompt, prompt.ids):
+                request = msgspec.structs.replace(lane.request, prompt=prompt.prompt, ids=prompt.ids)
+                await self._rerun(job, lane, request)
+
+    async def _do_retry(self, job: Job) -> None:
+        """After an error: take up the run where it broke, or from the start when its request was refused."""
+        await self.greet()
+        for lane in self.lanes:
+            if lane.state == "error":
+                await lane.drop()
+                lane.forgive()
+        if not await self._changed(job):
+            await self._advance(job, self.lanes, steps=1)
+
+    async def _do_compare(self, job: Job) -> None:
+        """A second lane on the same prompt: another method or other settings, as many tokens as the first has."""
+        first = self.lanes[0]
+        await self.close_second()
+        second = Lane(str(job.message.get("name", "second"))[:80], self._request(job.message["request"]))
+        self.lanes.append(second)
+        self.tell(second)
+        await self._advance(job, [second], tokens=first.tokens or None)
+
+    async def _do_branch(self, job: Job) -> None:
+        """What if this token? A second lane whose prompt is the prefix plus the chosen token."""
+        lane = self.lanes[int(job.message["lane"])]
+        index, token = int(job.message["index"]), int(job.message["token"])
+        ids = lane.trace.opening.prompt_ids + lane.trace.ids
+        if not 0 < index < len(ids):
+            raise LabError(f"There is no token {index} to branch at: choose one of the {len(ids)} on the strip.")
+        left = len(ids) - index - 1
+        request = msgspec.structs.replace(lane.request, prompt="", ids=[*ids[:index], token])
+        request.max_new_tokens = max(left, min(LONGEST_BRANCH, lane.request.max_new_tokens))
+        await self.close_second()
+        branch = Lane(str(job.message.get("name", "branch"))[:80], request)
+        self.lanes.append(branch)
+        self.tell(branch)
+        await self._advance(job, [branch], tokens=max(left, 1))
+
+    async def _do_close(self, job: Job) -> None:
+        await self.close_second()
+        self.publish("close", {}, [])
+
+    async def _do_load(self, job: Job) -> None:
+        """A saved trace takes the first lane; a broken file changes nothing."""
+        trace = loads(job.data or b"")
+        await self.close_second()
+        await self.lanes[0].drop()
+        self.lanes = [Lane("first", trace.opening.request, trace)]
+        self.snapshot()
+
+    async def _do_measure(self, job: Job) -> None:
+        """What plain decoding of the same length costs, measured once for a prompt and a law."""
+        lane = self.lanes[0]
+        if lane.trace is None or lane.error or not lane.tokens or lane.request.method == "plain":
+            return
+        plain = msgspec.structs.replace(
+            lane.trace.opening.request, method="plain", knobs={}, prompt="", ids=lane.trace.opening.prompt_ids, keep=[]
+        )
+        if plain == self._measured:
+            return
+        run = Lane("plain", plain)
+        try:
+            await run.begin(self.engine, plain, WINDOW)
+            while not run.ended:
+                event = await run.pull(job.halt)
+                if event is None:
+                    return
+                run.take(event)
+            self._measured = plain
+            self.publish("plain", {**msgspec.to_builtins(run.trace.cost), "tokens": run.tokens}, [])
+        except LabError:
+            pass  # nobody asked for this run, so nobody has to hear that it failed
+        finally:
+            await run.drop()
+
+    async def close_second(self) -> None:
+        """Drop the second lane, if there is one."""
+        for lane in self.lanes[1:]:
+            await lane.drop()
+        del self.lanes[1:]
+
+    # ------------------------------------------------------------------ the engine and the page
+
+    async def greet(self) -> None:
+        """Tell the page who answers: methods, transforms, models, where and on what."""
+        try:
+            engine = self.engine
+            methods, transforms = await engine.methods(), await engine.transforms()
+            models, status = await engine.models(), await engine.status()
+        except LabError as error:
+            self._say_health({"error": str(error)})
+            return
+        self._say_health({"local": status.where == "this process"})
+        fields = {"methods": methods, "transforms": transforms, "models": models, "status": status}
+        self.publish("engine", msgspec.to_builtins(fields, str_keys=True), [])
+
+    async def _watch(self) -> None:
+        """Notice within three seconds that the engine is gone, and that it is back."""
+        while True:
+            await asyncio.sleep(WATCH)
+            try:
+                await asyncio.wait_for(self.engine.status(), 2 * WATCH)
+            except (LabError, asyncio.TimeoutError) as error:
+                text = str(error) if isinstance(error, LabError) else "The engine does not answer: start it again, the trace stays."
+                self._say_health({"error": text})
+            else:
+                if "error" in self.health:
+                    await self.greet()
+
+    def _say_health(self, health: dict[str, Any]) -> None:
+        if health != self.health:
+            self.health = health
+            self.publish("health", health, [])
+
+    def tell(self, lane: Lane) -> None:
+        """Send the page what it lacks of one lane."""
+        if news := lane.news():
+            self.publish("lane", {"lane": self.lanes.index(lane), **news[0]}, news[1])
+
+    def snapshot(self, view: str | None = None) -> None:
+        """Send the page everything (a fresh page, or other lanes than before)."""
+        laws: list[bytes] = []
+        lanes = []
+        for lane in self.lanes:
+            fields, own = lane.whole()
+            lanes.append({**fields, "laws": len(laws)})
+            laws += own
+        self.publish("snapshot", {"view": view, "lanes": lanes}, laws)
+
+    def _request(self, fields: Any) -> Request:
+        try:
+            return msgspec.convert(fields, Request, strict=False)
+        except msgspec.ValidationError as broken:
+            raise LabError(f"The page asked for something unclear ({broken}): reload the page.") from None
+
+    async def _changed(self, job: Job) -> bool:
+        """Does the page ask for something else than the lane has? Then run that, to as many tokens as there were."""
+        place = int(job.message.get("lane", 0))
+        lane = self.lanes[place]
+        request = self._request(job.message["request"])
+        if request.ids is None and not request.prompt:
+            request.ids = lane.request.ids
+        if lane.trace is None or request == lane.answered:
+            if lane.trace is None and request != lane.request:
+                await lane.drop()
+            lane.request = request
+            lane.forgive()
+            self.tell(lane)
+            return False
+        await self._rerun(job, lane, request)
+        return True
+
+    async def _rerun(self, job: Job, lane: Lane, request: Request) -> None:
+        """Another request in a lane that has a trace: as many tokens as there were, or as a run that this one interrupts was to have."""
+        lane.wanted = max(lane.tokens, lane.wanted, 1)
+        await lane.begin(self.engine, request, WINDOW)
+        self.tell(lane)
+        await self._advance(job, [lane], tokens=lane.wanted)
+        if not job.halt.done():
+            lane.wanted = 0
+
+    async def _advance(self, job: Job, lanes: list[Lane], steps: int | None = None, tokens: int | None = None) -> None:
+        """Pull events lane by lane in turn, until each has `steps` more or `tokens` in all, or ends; tell the page as it goes."""
+        goals = {lane: steps for lane in lanes if not lane.ended}
+        for lane in goals:
+            if lane.events is None:
+                await lane.begin(self.engine, lane.request, 1 if steps == 1 else WINDOW)
+            if lane.state != "loading":
+                lane.state, lane.error = "running", None
+            self.tell(lane)
+        clock, told = asyncio.get_running_loop().time, 0.0
+        while goals and not job.halt.done():
+            for lane in list(goals):
+                try:
+                    event = await lane.pull(job.halt, FRAME)
+                    if event is None:
+                        continue
+                    fresh = lane.take(event)
+                except Exception as error:
+                    if not isinstance(error, LabError):
+                        log.exception("the run broke")
+                    await lane.drop()
+                    lane.fail(error)
+                    if isinstance(error, EngineError):
+                        self._say_health({"error": str(error)})
+                    goals.pop(lane)
+                    continue
+                if lane.state == "loading" and not lane.known:
+                    lane.state = "running"
+                if fresh and goals[lane] is not None:
+                    goals[lane] -= 1
+                if lane.ended or goals[lane] == 0 or (tokens is not None and fresh and lane.tokens >= tokens):
+                    goals.pop(lane)
+            if clock() - told >= FRAME:
+                for lane in goals:
+                    self.tell(lane)
+                told = clock()
+        for lane in lanes:
+            lane.settle()
+            self.tell(lane)

@@ -1,0 +1,158 @@
+// One page: head, transport, strips, knobs and views in the layout of its theme; messages from the kernel go into the store.
+
+/** The panels of each page, in the order in which they are read. */
+const LAYOUTS = {
+  entropy: { look: "lay-ent", live: true, views: (store) => [makePanel(store, distView(store), "dist", { hero: true }), makePanel(store, curveView(store), "curve")] },
+  draft_trees: { look: "lay-tree", live: false, views: (store) => [makePanel(store, treeView(store), "tree", { hero: true }), makePanel(store, costView(store), "cost")] },
+  acceptance: { look: "lay-acc", live: false, views: (store) => [makePanel(store, verifyView(store), "verify", { hero: true }), makePanel(store, byPositionView(store), "bypos"), makePanel(store, checkView(store), "check")] },
+};
+
+/** What the engine says of itself, with the fields that the wire leaves out at their defaults. */
+function wholeEngine({ methods, transforms, models, status }) {
+  const knobs = (list) => list.map((knob) => ({ unit: "", help: "", choices: [], live: false, scale: "linear", ...knob }));
+  const whole = (one, more) => ({ paper: "", summary: "", ...more, ...one, knobs: knobs(one.knobs ?? []) });
+  return {
+    methods: methods.map((one) => whole(one, { lossless: true, drafts: "" })),
+    transforms: transforms.map((one) => whole(one)),
+    models: models.map((one) => ({ role: "target", parameters: 0, default: false, ...one })),
+    status: { device: "cpu", target: "", draft: "", ...status },
+  };
+}
+
+/** What the kernel says, put into the store. */
+function hear(store, kind, fields, buffers) {
+  const follow = (lane, place) => {
+    const end = lane.at === lane.steps.length;
+    const was = lane.opening;
+    if (fields.request) lane.request = wholeRequest(fields.request);
+    if (fields.request && (!lane.wish || place !== store.lane || !store.actions.busy())) lane.wish = lane.request;
+    lane.first ??= lane.request;
+    if (fields.opening) openLane(lane, fields.opening, buffers);
+    if (fields.steps?.length && fields.first !== lane.steps.length) return store.send({ do: "open", view: store.view });
+    for (const step of fields.steps ?? []) addStep(lane, step, buffers);
+    lane.closing = fields.closing ?? (fields.opening ? null : lane.closing);
+    Object.assign(lane, { name: fields.name, state: fields.state, error: fields.error });
+    if (end || was !== lane.opening) lane.at = lane.steps.length;
+  };
+  store.sequence += 1;
+  if (kind === "snapshot") {
+    if (fields.view && fields.view !== store.view) return;
+    const lanes = fields.lanes.map((news) => {
+      const lane = makeLane(news.name);
+      const own = buffers.slice(news.laws);
+      Object.assign(lane, { state: news.state, error: news.error, request: wholeRequest(news.request) });
+      lane.wish = lane.first = lane.request;
+      if (news.opening) openLane(lane, news.opening, own);
+      for (const step of news.steps ?? []) addStep(lane, step, own);
+      lane.closing = news.closing ?? null;
+      lane.at = lane.steps.length;
+      return lane;
+    });
+    store.set({ lanes, lane: 0, selected: null, sampling: samplingOf(lanes[0].wish), trouble: null, plain: null, ready: true });
+  } else if (kind === "lane") {
+    const place = fields.lane;
+    store.lanes[place] ??= makeLane(fields.name);
+    follow(store.lanes[place], place);
+    store.set({ lanes: store.lanes, ...(fields.request && place === store.lane ? { sampling: samplingOf(store.lanes[place].wish) } : {}) });
+  } else if (kind === "close") {
+    store.set({ lanes: store.lanes.slice(0, 1), lane: 0, selected: null, sampling: samplingOf(store.lanes[0].wish) });
+  } else if (kind === "engine") store.set({ engine: { ...wholeEngine(fields), count: (store.engine?.count ?? 0) + 1 } });
+  else if (kind === "health") store.set({ health: fields });
+  else if (kind === "plain") store.set({ plain: fields });
+  else if (kind === "error") store.set({ trouble: { action: "close", ...fields } });
+}
+
+/** Keys that drive the transport when nothing in focus wants them for itself. */
+function listenToKeys(store, root, signal) {
+  const keys = (event) => {
+    const inside = root.contains(event.target);
+    if (!inside && !(store.host === "voila" && event.target === document.body)) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
+    const field = event.target.closest?.("input, textarea, select");
+    if (field || (event.target.closest?.("[data-roving], .tl-table, .tl-menu") && event.key !== "Escape")) return;
+    const { actions } = store;
+    const pressable = event.target.closest?.("button, a, summary, [role=button]");
+    const does = { ArrowRight: actions.step, ArrowLeft: actions.back, Escape: actions.stop, Home: actions.toStart, End: actions.toEnd }[event.key]
+      ?? (event.key === " " && !pressable ? (actions.busy() ? actions.stop : actions.run) : null);
+    if (!does) return;
+    does();
+    event.preventDefault();
+  };
+  document.addEventListener("keydown", keys, { signal });
+  // Lab looks at the attribute of the element that has the focus, and of no other (T22): whatever a view made gets it here.
+  root.addEventListener("focusin", (event) => event.target.setAttribute("data-lm-suppress-shortcuts", "true"), { signal });
+}
+
+/** The line that says which models answer, or that nobody does. */
+function drawModels(store, box, alarm) {
+  const { engine, health } = store;
+  const status = engine?.status;
+  const opening = store.lanes[store.lane].opening;
+  const parts = [opening?.target || status?.target, opening ? opening.draft : status?.draft, opening?.device ?? status?.device].filter(Boolean);
+  box.textContent = parts.join(" · ");
+  box.title = status ? `engine: ${status.where}` : "";
+  alarm.hidden = !health.error;
+  if (health.error) alarm.replaceChildren(html("p", null, health.error), button("Retry", () => store.actions.retry()));
+}
+
+function render({ model, el }) {
+  const leave = new AbortController();
+  const { signal } = leave;
+  const store = makeStore(model);
+  const layout = LAYOUTS[store.page];
+  const root = html("div", { class: "tl", tabindex: -1, "data-lm-suppress-shortcuts": "true", role: "region", "aria-label": "Token Lab bench" });
+  store.root = root;
+  store.host = hostName();
+  store.trouble = null;
+  store.lanes[0].wish = null;
+  store.actions = makeActions(store);
+  store.branch = (index, token) => store.actions.branch(index, token);
+  const looks = makeLooks(root, (patch) => store.set(patch), signal);
+  const models = html("span", { class: "models" });
+  const head = drawHead(store.page, looks, models);
+  const alarm = html("div", { class: "tl-error tl-alarm", role: "alert", hidden: true });
+  const tip = makeTip(store);
+  const compare = makeCompare(store);
+  const views = layout.views(store);
+  const pictures = () => views.filter((panel) => panel.svg()).map((panel) => [panel.view.title, panel.svg()]);
+  const takeaway = makeTakeaway(store, pictures, model.get("_css"));
+  const transport = makeTransport(store, [compare.element, takeaway.element]);
+  const lanes = makeLanes(store, tip);
+  const knobs = makeKnobs(store, layout.live);
+  const page = html("div", { class: `tl-page ${layout.look}` }, lanes.element, knobs.element, ...views.map((panel) => panel.element));
+  root.append(patterns(), head.element, transport.element, alarm, page, tip.element);
+  el.append(root);
+
+  const parts = [transport, lanes, knobs, ...views, takeaway];
+  const draw = (changes) => {
+    if (!store.ready) return;
+    head.showTheme(store.theme);
+    for (const part of parts) part.draw(changes);
+    drawModels(store, models, alarm);
+    const lane = store.lanes[store.lane];
+    Object.assign(root.dataset, {
+      ready: "1", state: store.actions.busy() ? "running" : lane.error ? "error" : lane.state, at: lane.at, steps: lane.steps.length, seq: store.sequence,
+      lanes: store.lanes.length, engine: store.health.error ? "gone" : store.engine ? "here" : "asked",
+    });
+  };
+  const unsubscribe = store.subscribe(draw);
+  listenToKeys(store, root, signal);
+  const listen = (message, buffers) => {
+    const [first, ...rest] = buffers ?? [];
+    if (!first || !message?.kind) return;
+    const fields = JSON.parse(new TextDecoder().decode(first));
+    if (message.kind === "answer") store.answer(message.id, fields, rest);
+    else hear(store, message.kind, fields, rest);
+  };
+  model.on("msg:custom", listen);
+  store.send({ do: "open", view: store.view });
+  return () => {
+    leave.abort();
+    unsubscribe();
+    model.off("msg:custom", listen);
+    store.actions.stopReplay();
+    for (const panel of views) panel.view.close?.();
+  };
+}
+
+export default { render };

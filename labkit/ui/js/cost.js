@@ -1,0 +1,97 @@
+// What the run cost beside plain decoding: counts and seconds, never one without the other.
+
+/** Panel "Cost": block efficiency, calls, tokens fed, seconds, and one honest sentence. Only the steps on show are counted. */
+function costView(store) {
+  const element = html("div", { class: "tl-cost", role: "group", "aria-label": "Cost beside plain decoding" });
+  let count = 0;
+  let key = "";
+  return {
+    title: "Cost",
+    element,
+    draw() {
+      const lane = laneNow(store);
+      const next = JSON.stringify([store.lane, lane?.name, lane?.at, lane?.steps?.length, plainCost(store), lane?.opening?.request?.method]);
+      if (next === key) return;
+      key = next;
+      element.replaceChildren(...drawCost(store, lane));
+      element.dataset.drawn = String(++count);
+    },
+    table() {
+      const [mine, plain] = [laneCost(laneNow(store)), plainCost(store)];
+      return { columns: ["", "this run", "plain"], rows: COST_ROWS.map(([name, read, , say]) => [name, mine ? say(read(mine)) : "", plain ? say(read(plain)) : "not yet measured"]) };
+    },
+  };
+}
+
+const COST_ROWS = [
+  ["Target calls", (c) => c.target_forwards, "calls", (x) => x.toLocaleString("en")],
+  ["Target tokens fed", (c) => c.target_tokens, "tokens", (x) => x.toLocaleString("en")],
+  ["Draft calls", (c) => c.draft_forwards, "calls", (x) => x.toLocaleString("en")],
+  ["Wall clock", (c) => c.seconds, "ms", (x) => saySeconds(x)],
+];
+
+function saySeconds(x) {
+  return x >= 10 ? `${x.toFixed(1)} s` : x >= 1 ? `${x.toFixed(2)} s` : `${(x * 1000).toFixed(x < 0.01 ? 1 : 0)} ms`;
+}
+
+/** The cost of the steps on show: the sums of the trace's counts, and the new tokens they made. */
+function laneCost(lane, upto = lane?.at ?? 0) {
+  if (!lane?.steps?.length || !upto) return null;
+  const sum = { target_forwards: 0, target_tokens: 0, draft_forwards: 0, draft_tokens: 0, draft_seconds: 0, target_seconds: 0, seconds: 0, tokens: 0 };
+  for (const step of lane.steps.slice(0, upto)) {
+    for (const name of Object.keys(sum)) sum[name] += step.cost?.[name] ?? 0;
+    sum.tokens += step.emitted.length;
+  }
+  return sum;
+}
+
+/**
+ * The measured plain run, counted up to the same number of tokens: a second lane that decodes plainly, or `store.plain`,
+ * what the shell obtained from the engine (steps as in a lane, or one sum of costs with its `tokens`); null until then.
+ */
+function plainCost(store) {
+  const mine = laneCost(laneNow(store));
+  const lane = store.lanes.find((other, k) => k !== (store.lane ?? 0) && other?.opening?.request?.method === "plain" && other.steps.length);
+  const plain = lane ?? store.plain ?? null;
+  if (!plain || !mine) return null;
+  if (plain.steps) {
+    let [upto, made] = [0, 0];
+    while (upto < plain.steps.length && made < mine.tokens) made += plain.steps[upto++].emitted.length;
+    return made < mine.tokens ? null : laneCost(plain, upto);
+  }
+  // One sum: a plain run's counts and seconds grow by the token, so the tokens on show have their share of it.
+  const share = mine.tokens / (plain.tokens || plain.target_forwards || mine.tokens);
+  const part = (x) => Math.round((x ?? 0) * share);
+  return { tokens: mine.tokens, target_forwards: part(plain.target_forwards), target_tokens: part(plain.target_tokens), draft_forwards: 0, draft_seconds: 0, seconds: plain.seconds * share };
+}
+
+function drawCost(store, lane) {
+  const mine = laneCost(lane);
+  if (!mine) return [emptyWords(lane, "The run has not begun: press Step.")];
+  const plain = lane.opening?.request?.method === "plain" ? null : plainCost(store);
+  const self = lane.opening?.request?.method === "plain";
+  const perCall = mine.target_forwards ? mine.tokens / mine.target_forwards : 0;
+  const big = html("div", { class: "tl-costbig" }, html("div", { class: "big num" }, perCall.toFixed(2)), html("div", { class: "unit" }, "tokens per", html("br"), "target call"));
+  const pairs = COST_ROWS.map(([name, read, , say]) => {
+    const [a, b] = [read(mine), plain ? read(plain) : null];
+    const most = Math.max(a, b ?? 0) || 1;
+    const bar = (value, kind) => html("span", { class: `m${kind}${value ? "" : " zero"}`, style: `--w:${((100 * (value ?? 0)) / most).toFixed(1)}` });
+    return html("dl", {}, html("dt", {}, name),
+      html("dd", {}, html("span", {}, self ? "plain" : "this run"), html("span", { class: "t" }, bar(a, "")), html("span", { class: "num" }, say(a))),
+      self ? null : html("dd", {}, html("span", {}, "plain"), html("span", { class: "t" }, bar(b, " plain")), html("span", { class: "num" }, b === null ? "–" : say(b))));
+  });
+  return [big, ...pairs, html("p", { class: "tl-note" }, costSentence(mine, plain, self))];
+}
+
+/** One honest sentence: what was saved, what it cost, whether the clock agrees. */
+function costSentence(mine, plain, self) {
+  if (self) return `${counted(mine.tokens, "token")}, one target call each: this is the measure for every other method.`;
+  if (!plain) return "Plain decoding of the same length: not yet measured.";
+  const calls = plain.target_forwards / Math.max(1, mine.target_forwards);
+  const time = mine.seconds / plain.seconds;
+  const saved = calls >= 1.005 ? `${calls.toFixed(1)} × fewer target calls` : "No target call saved";
+  const draftTime = mine.draft_seconds > 0 ? `: ${counted(mine.draft_forwards, "draft call")} took ${saySeconds(mine.draft_seconds)}` : "";
+  if (time > 1.02) return `${saved}, yet ${time.toFixed(2)} × the time${draftTime}. Try fewer drafts a step.`;
+  if (time < 0.98) return `${saved} and ${(1 / time).toFixed(2)} × faster by the clock${mine.draft_forwards ? draftTime.replace(":", ", though") : ""}.`;
+  return `${saved}, and the same time by the clock${draftTime}.`;
+}

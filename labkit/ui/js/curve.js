@@ -1,0 +1,136 @@
+// Where the model hesitates: one bar a token, the entropy of the raw law; a cross tick where temperature and cuts leave it.
+
+/** Panel "Where it hesitates": hover and click are linked to the strip; the ticks follow the knobs live. */
+function curveView(store) {
+  const element = html("div", { class: "tl-curve" });
+  let count = 0;
+  let key = "";
+  let live = "";
+  let chart = null; // { svg, ticks, plan } of the drawing on show
+  const redraw = () => {
+    const lane = laneNow(store);
+    chart = lane?.tokens?.some((token) => token.belief) ? drawCurve(store, lane, element.clientWidth || 1000) : null;
+    element.replaceChildren(chart ? chart.svg : emptyWords(lane, "No beliefs in this trace."));
+    live = "";
+    follow();
+    element.dataset.drawn = String(++count);
+  };
+  /** What moves while a knob is dragged or the trace is scrubbed: ticks, the mark of the chosen token, what is later. */
+  const follow = () => {
+    if (!chart) return;
+    const lane = laneNow(store);
+    const knobs = JSON.stringify(store.sampling);
+    if (knobs !== live) {
+      live = knobs;
+      chart.ticks.setAttribute("d", curveTicks(lane, store.sampling, chart.plan));
+    }
+    const index = tokenInFocus(store);
+    const x = chart.plan.x(index) + chart.plan.dx / 2;
+    chart.mark.setAttribute("d", index < 0 ? "" : `M${x - 6} ${chart.plan.base + 13}h12l-6 -8z`);
+    if (chart.at !== lane.at) {
+      chart.at = lane.at;
+      for (const bar of chart.bars) bar.classList.toggle("later", lane.tokens[Number(bar.dataset.at)].step >= lane.at);
+    }
+  };
+  whenResized(element, redraw);
+  linked(element, store);
+  roving(element, (here, key_) => {
+    const bars = chart?.bars ?? [];
+    const at = bars.indexOf(here);
+    return { ArrowRight: bars[at + 1], ArrowLeft: bars[at - 1], Home: bars[0], End: bars.at(-1) }[key_];
+  });
+  element.addEventListener("click", (event) => {
+    const at = event.target.closest("[data-at]")?.dataset.at;
+    if (at !== undefined) store.set({ selected: { kind: "token", lane: store.lane ?? 0, index: Number(at) } });
+  });
+  return {
+    title: "Where it hesitates",
+    note: "bars: entropy of the raw law; cross ticks: after temperature and cuts",
+    element,
+    draw() {
+      const lane = laneNow(store);
+      const next = `${store.lane}/${lane?.name}/${lane?.tokens?.length}/${lane?.tokens?.at(-1)?.id}/${lane?.tokens?.some((token) => token.law)}`;
+      if (next !== key) {
+        key = next;
+        redraw();
+      } else {
+        follow();
+        element.dataset.drawn = String(++count);
+      }
+    },
+    table() {
+      const lane = laneNow(store);
+      const tokens = (lane?.tokens ?? []).map((token, i) => ({ token, i })).filter(({ token }) => token.belief);
+      const rows = tokens.map(({ token, i }) => [i + 1, pieceShown(token.piece), token.belief.entropy.toFixed(3),
+        token.law ? entropyAfter(token.law, store.sampling).toFixed(3) : "", Math.exp(token.belief.logprob).toFixed(4), (token.belief.rank ?? 0) + 1]);
+      return { columns: ["place", "token", "entropy, nats", "after the knobs, nats", "probability", "rank"], rows };
+    },
+  };
+}
+
+/** The height a bar may have, in nats: a few outliers are broken, so that the rest can be read. */
+function curveTop(entropies) {
+  const sorted = [...entropies].sort((a, b) => a - b);
+  const most = sorted.at(-1) ?? 1;
+  const usual = sorted[Math.floor(sorted.length * 0.96)] ?? most;
+  const top = most <= usual * 1.6 ? most : usual * 1.15;
+  return Math.max(1.2, Math.ceil(top * 5) / 5);
+}
+
+function drawCurve(store, lane, width) {
+  const tokens = lane.tokens;
+  const [left, top, base, height] = [30, 15, 110, 148];
+  const dx = (width - left - 4) / Math.max(tokens.length, 24);
+  const most = curveTop(tokens.filter((token) => token.belief).map((token) => token.belief.entropy));
+  const plan = { dx, base, x: (i) => left + i * dx, y: (nats) => base - (Math.min(nats, most) / most) * (base - top) };
+  const back = [];
+  const stride = most > 6 ? 2 : most > 2.9 ? 1 : 0.5;
+  for (let nats = 0; nats <= most + 1e-9; nats += most > 1.9 ? Math.max(1, stride) : stride) {
+    back.push(svg("path", { class: nats ? "grid" : "axis", d: `M${left} ${plan.y(nats).toFixed(1)}H${width}` }));
+    back.push(svg("text", { class: "tick", x: left - 8, y: plan.y(nats) + 4, "text-anchor": "end" }, String(nats)));
+  }
+  const bars = [];
+  const front = [];
+  let line = "";
+  let start = left;
+  tokens.forEach((token, i) => {
+    const x = plan.x(i);
+    if (token.belief) {
+      const nats = token.belief.entropy;
+      const label = `${pieceSpoken(token.piece)}: ${nats.toFixed(2)} nats`;
+      bars.push(svg("g", { class: `curvebar e${entropyClass(nats)}`, role: "button", tabindex: -1, "aria-label": label, "data-link": `t${i}`, "data-at": i, "data-lm-suppress-shortcuts": "true" },
+        svg("title", {}, label),
+        svg("rect", { class: "hit", x: x.toFixed(1), y: top - 12, width: dx.toFixed(1), height: base - top + 16 }),
+        svg("rect", { class: "bar-e", x: (x + Math.min(1, dx * 0.1)).toFixed(1), y: plan.y(nats).toFixed(1), width: Math.max(0.8, dx - Math.min(2, dx * 0.2)).toFixed(1), height: Math.max(1.2, base - plan.y(nats)).toFixed(1) })));
+      if (nats > most) {
+        front.push(svg("path", { class: "break", d: `M${(x - 1).toFixed(1)} ${top + 9}l${(dx + 2).toFixed(1)} -5` }));
+        front.push(svg("text", { class: "strong", x: (x + dx / 2).toFixed(1), y: top - 3, "text-anchor": "middle" }, nats.toFixed(1)));
+      }
+    }
+    line += token.piece;
+    if (token.piece.includes("\n") || i === tokens.length - 1) {
+      const end = x + dx;
+      if (i < tokens.length - 1) back.push(svg("path", { class: "grid", d: `M${end.toFixed(1)} ${top}V${base + 30}` }));
+      const room = Math.floor((end - start - 6) / 6.2);
+      const words = pieceShown(line.trim()).replace(/[·↵⇥]+/g, " ");
+      if (room > 2 && words) front.push(svg("text", { class: "tick", x: (start + 4).toFixed(1), y: base + 29 }, words.length > room ? `${words.slice(0, room - 1)}…` : words));
+      [line, start] = ["", end];
+    }
+  });
+  bars[0]?.setAttribute("tabindex", "0");
+  const ticks = svg("path", { class: "afterticks" });
+  const mark = svg("path", { class: "head" });
+  const whole = svg("svg", { width, height, viewBox: `0 0 ${width} ${height}`, style: `width:${width}px;height:${height}px`, role: "group", "aria-label": "Entropy by token position" }, ...back, ...bars, ticks, mark, ...front);
+  return { svg: whole, ticks, mark, bars, plan, at: null };
+}
+
+/** One path for all ticks: a flat bar at the entropy that temperature and cuts leave. */
+function curveTicks(lane, sampling, plan) {
+  let path = "";
+  lane.tokens.forEach((token, i) => {
+    if (!token.law) return;
+    const nats = entropyAfter(token.law, sampling);
+    if (nats > 0.02) path += `M${plan.x(i).toFixed(1)} ${(plan.y(nats) - 1.7).toFixed(1)}h${plan.dx.toFixed(1)}v3.4h${(-plan.dx).toFixed(1)}z`;
+  });
+  return path;
+}

@@ -1,0 +1,186 @@
+// Knobs from the schema: sliders, dropdowns and switches, each with its name, range, unit, help and default.
+
+let knobNumber = 0; // ids must be unique in a page that may hold several benches
+
+const SAMPLING_KNOBS = [
+  { name: "temperature", label: "Temperature", kind: "float", low: 0, high: 2, step: 0.05, help: "below 1 sharpens, above 1 flattens; 0 is greedy" },
+  { name: "top-k", label: "Top-k", kind: "int", low: 0, high: 100, step: 1, off: 0, help: "keep the k likeliest" },
+  { name: "top-p", label: "Top-p", kind: "float", low: 0.01, high: 1, step: 0.01, off: 1, help: "smallest set that holds this mass" },
+  { name: "min-p", label: "Min-p", kind: "float", low: 0, high: 0.5, step: 0.01, off: 0, help: "cut below this share of the best" },
+];
+const SEED_KNOB = { name: "seed", label: "Seed", kind: "int", low: 0, high: 999, step: 1, help: "same seed, same trace" };
+const LENGTH_KNOB = { name: "max_new_tokens", label: "New tokens", kind: "int", low: 8, high: 256, step: 8, help: "where Run stops" };
+const COLOUR_KNOB = { name: "colour", label: "Colour the strip by", kind: "choice", choices: ["entropy", "probability", "rank", "source"], help: "the foot of each token repeats it as a length" };
+const COLOUR_WORDS = { entropy: "entropy", probability: "probability of the token", rank: "rank", source: "who wrote it" };
+
+/** A number as its knob shows it: as many decimals as its step has. */
+function knobText(knob, value) {
+  if (value === knob.off) return "off";
+  if (knob.kind === "int") return Number(value).toLocaleString("en");
+  const places = Math.min(4, Math.max(0, Math.ceil(-Math.log10(knob.step || 0.01) - 1e-9)));
+  return Number(value).toFixed(places);
+}
+
+function knobHelp(knob, id) {
+  const words = knob.unit && !knob.help.includes(knob.unit) ? `${knob.help} (${knob.unit})` : knob.help;
+  return words ? html("small", { id: `${id}-h`, title: words }, words) : null;
+}
+
+/** A slider: the number follows at once, `moved` is called while dragging, `settled` on release. */
+function sliderKnob(knob, { moved, settled }) {
+  const id = `tl-knob-${++knobNumber}`;
+  const log = knob.scale === "log" && knob.low > 0;
+  const toValue = (place) => {
+    if (!log) return place;
+    const value = knob.low * (knob.high / knob.low) ** (place / 1000);
+    return knob.kind === "int" ? Math.round(value) : Number(value.toPrecision(3));
+  };
+  const toPlace = (value) => (log ? Math.round((1000 * Math.log(value / knob.low)) / Math.log(knob.high / knob.low)) : value);
+  const output = html("output", { for: id });
+  const [low, high, step] = log ? [0, 1000, 1] : [knob.low, knob.high, knob.step || (knob.kind === "int" ? 1 : (knob.high - knob.low) / 100)];
+  const input = html("input", { id, type: "range", min: low, max: high, step, "aria-describedby": `${id}-h` });
+  let value = knob.low;
+  const paint = () => {
+    const words = knobText(knob, value);
+    const unit = knob.unit && words !== "off" ? ` ${knob.unit}` : "";
+    output.textContent = words;
+    input.setAttribute("aria-valuetext", words + unit);
+    input.style.setProperty("--v", `${((Number(input.value) - low) / (high - low || 1)) * 100}%`);
+  };
+  const read = () => {
+    value = toValue(Number(input.value));
+    paint();
+    return value;
+  };
+  input.addEventListener("input", () => moved?.(read()));
+  input.addEventListener("change", () => settled?.(read()));
+  const help = knobHelp(knob, id);
+  const element = html("div", { class: "tl-knob", "data-knob": knob.name }, html("label", { for: id, title: knob.help }, knob.label), output, input, help);
+  return {
+    element,
+    set(next) {
+      if (next === value && input.dataset.set) return;
+      input.dataset.set = "1";
+      value = next;
+      input.value = String(toPlace(next));
+      paint();
+    },
+  };
+}
+
+/** A dropdown; `words` names the choices for people. */
+function choiceKnob(knob, { settled }, words = {}) {
+  const id = `tl-knob-${++knobNumber}`;
+  const select = html("select", { id, "aria-describedby": `${id}-h` }, ...knob.choices.map((one) => html("option", { value: one }, words[one] ?? one)));
+  select.addEventListener("change", () => settled(select.value));
+  const element = html("div", { class: "tl-knob", "data-knob": knob.name }, html("label", { for: id, title: knob.help }, knob.label), html("span"), select, knobHelp(knob, id));
+  return { element, set: (value) => (select.value = value) };
+}
+
+/** A switch. */
+function switchKnob(knob, { settled }) {
+  const id = `tl-knob-${++knobNumber}`;
+  const box = html("input", { id, type: "checkbox", role: "switch", "aria-describedby": `${id}-h` });
+  box.addEventListener("change", () => settled(box.checked));
+  const element = html("div", { class: "tl-knob", "data-knob": knob.name }, html("label", { for: id, title: knob.help }, knob.label), box, knobHelp(knob, id));
+  return { element, set: (value) => (box.checked = Boolean(value)) };
+}
+
+/** The knob for a schema entry, whatever its kind. */
+function makeKnob(knob, on, words) {
+  return knob.kind === "choice" ? choiceKnob(knob, on, words) : knob.kind === "bool" ? switchKnob(knob, on) : sliderKnob(knob, on);
+}
+
+/** The panel of knobs of the lane on show, built from what the engine says there is. */
+function makeKnobs(store, live) {
+  const title = html("h2");
+  const paper = html("p", { class: "quiet" });
+  const reset = linkButton("reset", resetAll);
+  const trouble = html("div");
+  const box = html("div", { class: "tl-knobbox" });
+  const redraw = button("Redraw the text with these", () => store.actions.again(), { look: "redraw" });
+  const element = html("section", { class: "tl-panel tl-knobs a-knobs", "aria-label": "Knobs" }, html("div", { class: "tl-top" }, title, paper), trouble, box, redraw, html("div", { class: "tl-knobfoot" }, reset));
+  let setters = [];
+  let built = "";
+
+  const lane = () => store.lanes[store.lane];
+  const method = () => store.engine?.methods.find((one) => one.name === lane().wish?.method);
+
+  function put(knob, read, write, rerun = true, words) {
+    const made = makeKnob(knob, {
+      moved: rerun ? null : (value) => write(value, false),
+      settled: (value) => write(value, rerun),
+    }, words);
+    setters.push(() => made.set(read()));
+    return made.element;
+  }
+
+  const ofRequest = (knob, rerun = true, words) => put(knob, () => lane().wish[knob.name], (value, run) => store.actions.wish({ [knob.name]: value }, run), rerun, words);
+  const ofMethod = (knob) => put(knob, () => lane().wish.knobs[knob.name] ?? knob.default, (value, run) => store.actions.wish({ knobs: { ...lane().wish.knobs, [knob.name]: value } }, run));
+  const ofSampling = (knob, rerun) => put(knob, () => store.sampling[knob.name], (value, run) => store.actions.wish(withSampling(lane().wish, { ...store.sampling, [knob.name]: value }), run), rerun);
+
+  function picker(role, label, help) {
+    const models = store.engine?.models.filter((one) => one.role === role) ?? [];
+    if (models.length < 2) return null;
+    const words = Object.fromEntries(models.map((one) => [one.name, one.parameters ? `${one.name} · ${sayCount(one.parameters)}` : one.name]));
+    const preset = models.find((one) => one.default)?.name ?? "";
+    const knob = { name: role, label, kind: "choice", choices: models.map((one) => one.name), help };
+    return put(knob, () => lane().wish[role] || preset, (value) => store.actions.wish({ [role]: value }, true), true, words);
+  }
+
+  function methodPicker() {
+    const methods = store.engine?.methods.filter((one) => store.page !== "acceptance" || one.drafts) ?? [];
+    if (methods.length < 2) return null;
+    const words = Object.fromEntries(methods.map((one) => [one.name, one.lossless ? one.title : `${one.title} (lossy)`]));
+    const knob = { name: "method", label: "Method", kind: "choice", choices: methods.map((one) => one.name), help: "" };
+    return put(knob, () => lane().wish.method, (name) => store.actions.wish({ method: name, knobs: {} }, true), true, words);
+  }
+
+  function build() {
+    setters = [];
+    const [temperature, ...cuts] = SAMPLING_KNOBS;
+    const own = method()?.knobs.map(ofMethod) ?? [];
+    const models = () => [picker("target", "Target", "the model that decides"), picker("draft", "Draft", "the small model that guesses")];
+    const more = (...inner) => html("details", { class: "tl-more" }, html("summary", null, "more"), html("div", { class: "tl-knobbox" }, ...inner));
+    if (store.page === "entropy") {
+      const sampling = SAMPLING_KNOBS.map((knob) => ofSampling(knob, false));
+      const colour = put(COLOUR_KNOB, () => store.colour, (value) => store.set({ colour: value }), false, COLOUR_WORDS);
+      box.replaceChildren(...sampling, colour, ofRequest(SEED_KNOB), more(...[methodPicker(), ...own, ofRequest(LENGTH_KNOB), ...models()].filter(Boolean)));
+    } else {
+      const row = store.page === "acceptance"; // its knobs stand in one row, where the seed would be one too many
+      const first = [methodPicker(), ...own, ofSampling(temperature, true), row || own.length > 3 ? null : ofRequest(SEED_KNOB)];
+      box.replaceChildren(...first.filter(Boolean), more(...[row || own.length > 3 ? ofRequest(SEED_KNOB) : null, ofRequest(LENGTH_KNOB), ...cuts.map((knob) => ofSampling(knob, true)), ...models()].filter(Boolean)));
+    }
+  }
+
+  function resetAll() {
+    const old = lane().first ?? lane().wish;
+    store.actions.wish({ knobs: old.knobs, temperature: old.temperature, transforms: old.transforms, seed: old.seed, max_new_tokens: old.max_new_tokens }, store.page !== "entropy" || old.seed !== lane().wish.seed);
+  }
+
+  function draw(changes) {
+    if (!lane().wish) return;
+    if (!["engine", "lanes", "lane", "sampling", "colour", "trouble"].some((name) => changes.has(name))) return;
+    box.classList.toggle("dense", (method()?.knobs.length ?? 0) > 3);
+    const key = `${store.engine?.count}/${store.lane}/${lane().wish.method}`;
+    if (key !== built) {
+      built = key;
+      build();
+    }
+    for (const set of setters) set();
+    const info = method();
+    title.textContent = live ? "Sampling" : info?.title ?? "Knobs";
+    title.title = info?.summary ?? "";
+    paper.textContent = live ? "" : info?.paper ?? "";
+    const wrong = errorNote(store, "knobs");
+    trouble.replaceChildren(wrong ?? "");
+    element.dataset.state = wrong ? "error" : "ready";
+    redraw.hidden = !(lane().steps.length && store.actions.dirty() && !store.actions.busy());
+  }
+  return { element, draw };
+}
+
+/** 7,012,352 → "7.0 M". */
+function sayCount(n) {
+  return n >= 1e9 ? `${(n / 1e9).toFixed(1)} B` : n >= 1e6 ? `${(n / 1e6).toFixed(1)} M` : n >= 1e3 ? `${(n / 1e3).toFixed(0)} k` : String(n);
+}

@@ -1,0 +1,85 @@
+// A panel round a view: its title, the sentence beside it, its table, and what it says when it is empty or something went wrong.
+
+/** A title row: heading, note, and what stands at its end. */
+function titleRow(title, note, ...end) {
+  return html("div", { class: "tl-top" }, html("h2", null, title), note, end.length ? html("span", { class: "end" }, ...end) : null);
+}
+
+/** A coloured sample with its meaning. */
+function legendKey(look, words) {
+  return html("span", { class: "tl-key" }, html("span", { class: `sw ${look}`, "aria-hidden": "true" }), words);
+}
+
+/** The same numbers as rows: a table behind every picture. */
+function drawTable({ columns, rows }, caption) {
+  const head = html("tr", null, ...columns.map((name) => html("th", { scope: "col" }, String(name))));
+  const body = rows.map((row) => html("tr", null, ...row.map((cell) => html("td", null, String(cell ?? "")))));
+  return html("div", { class: "tl-table", tabindex: 0, role: "region", "aria-label": `${caption}, as a table` },
+    html("table", null, html("caption", { class: "sr" }, caption), html("thead", null, head), html("tbody", null, ...body)));
+}
+
+/** A pale shape of what will be there. */
+function paleShape() {
+  const block = (x, y, width) => svg("rect", { x, y, width, height: 16, rx: 4 });
+  return svg("svg", { class: "tl-shade", viewBox: "0 0 150 70", "aria-hidden": "true" }, block(0, 26, 34), block(52, 6, 40), block(52, 46, 30), block(106, 6, 44));
+}
+
+/** One sentence and one button, where the trouble is. Returns null when the lane has no error for `panel`. */
+function errorNote(store, panel) {
+  const error = store.trouble?.panel === panel ? store.trouble : store.lanes.map((lane) => lane.error).find((one) => one?.panel === panel);
+  if (!error) return null;
+  const mend = button(error.action === "close" ? "Close" : "Retry", () => (error.action === "close" ? store.set({ trouble: null }) : store.actions.retry()));
+  return html("div", { class: "tl-error", role: "alert" }, html("p", null, error.text), mend);
+}
+
+/** The panel of a view; `area` is its place in the layout, `hero` panels say what to do while there is nothing. */
+function makePanel(store, view, area, { hero = false, extra = [] } = {}) {
+  const note = html("p");
+  const table = linkButton("as a table", () => showTable(!shown));
+  const top = titleRow(view.title, note, ...extra, view.legend ?? null, table);
+  const say = html("div", { class: "tl-say" });
+  const trouble = html("div");
+  const body = html("div", { class: "tl-body" }, view.element);
+  const element = html("section", { class: `tl-panel a-${area}`, "aria-label": view.title }, top, trouble, say, body);
+  let shown = false;
+  let drawnTable = null;
+  let said = "";
+
+  function showTable(yes) {
+    shown = yes;
+    table.textContent = yes ? "as a picture" : "as a table";
+    drawnTable?.remove();
+    drawnTable = yes ? drawTable(view.table(), view.title) : null;
+    if (yes) body.append(drawnTable);
+    view.element.hidden = yes;
+  }
+
+  function state() {
+    const lane = store.lanes[store.lane];
+    if (lane.steps.length || (lane.tokens.length && !hero)) return "ready";
+    return lane.state === "loading" || lane.state === "running" ? "loading" : "empty";
+  }
+
+  function draw(changes) {
+    const now = state();
+    const wrong = errorNote(store, hero ? "hero" : area);
+    trouble.replaceChildren(wrong ?? "");
+    element.dataset.state = wrong ? "error" : now;
+    element.toggleAttribute("aria-busy", now === "loading");
+    const quiet = now !== "ready" && hero;
+    body.hidden = quiet;
+    say.hidden = !quiet || (wrong && now === "empty");
+    if (quiet && said !== now) {
+      said = now;
+      if (now === "loading") say.replaceChildren(paleShape(), html("p", null, "The model is starting; the rest of the page keeps working."), button("Stop", store.actions.stop));
+      else say.replaceChildren(paleShape(), html("p", null, "Nothing here yet: press Step, or open a saved trace."), button("First step", store.actions.step, { look: "main", glyph: "step" }));
+    }
+    if (!quiet) {
+      view.draw(changes);
+      if (shown && changes.size) showTable(true);
+    }
+    note.textContent = view.note ?? "";
+    top.querySelector("h2").textContent = view.title;
+  }
+  return { element, draw, view, svg: () => view.element.querySelector("svg") };
+}

@@ -1,0 +1,161 @@
+// What the page knows: lanes with their traces, what is selected, how the knobs stand. Views read it; the shell writes it.
+
+let halves; // float16 bits -> number, made at the first law
+
+/** ln p over the whole vocabulary from little-endian float16 bytes. */
+function decodeLaw(bytes) {
+  if (!halves) {
+    halves = new Float32Array(65536);
+    for (let bits = 0; bits < 65536; bits++) {
+      const power = (bits >> 10) & 31;
+      const part = bits & 1023;
+      const size = power === 31 ? (part ? NaN : Infinity) : power ? 2 ** (power - 15) * (1 + part / 1024) : (2 ** -14 * part) / 1024;
+      halves[bits] = bits & 0x8000 ? -size : size;
+    }
+  }
+  const whole = bytes.byteOffset % 2 ? bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength) : null;
+  const raw = whole ? new Uint16Array(whole) : new Uint16Array(bytes.buffer ?? bytes, bytes.byteOffset ?? 0, bytes.byteLength >> 1);
+  return Float32Array.from(raw, (bits) => halves[bits]);
+}
+
+const TREE_LISTS = ["tokens", "parents", "draft_logprobs", "draft_entropies", "target_logprobs", "target_entropies",
+  "verdicts", "reasons", "coins", "thresholds", "order", "path"];
+
+/** The tree of a step with its absent fields filled in, or null. */
+function stepTree(step) {
+  const tree = step?.tree;
+  if (!tree) return null;
+  if (!tree.whole) {
+    for (const name of TREE_LISTS) tree[name] ??= [];
+    tree.kind ??= "deterministic";
+    tree.source ??= "draft";
+    tree.added ??= null;
+    tree.added_logprob ??= null;
+    tree.added_from ??= "";
+    tree.whole = true;
+  }
+  return tree;
+}
+
+/** A belief with its absent fields filled in; its law is decoded when somebody looks at it. */
+function wholeBelief(belief, buffers) {
+  belief.top ??= [];
+  belief.top_logprobs ??= [];
+  const bytes = typeof belief.law === "number" ? buffers[belief.law] : null;
+  let law = null;
+  Object.defineProperty(belief, "law", { get: () => (law ??= bytes ? decodeLaw(bytes) : null), enumerable: true, configurable: true });
+  return belief;
+}
+
+/** An empty lane. */
+function makeLane(name) {
+  return { name, request: null, opening: null, steps: [], closing: null, pieces: {}, tokens: [], state: "empty", error: null, at: 0 };
+}
+
+/** Put an opening into a lane: its trace begins anew. */
+function openLane(lane, opening, buffers) {
+  opening.prompt_ids ??= [];
+  opening.prompt_beliefs ??= [];
+  opening.pieces ??= {};
+  Object.assign(lane, { opening, steps: [], closing: null, pieces: { ...opening.pieces }, tokens: [], at: 0 });
+  opening.prompt_ids.forEach((id, place) => {
+    const belief = place > 0 ? opening.prompt_beliefs[place - 1] : null;
+    addToken(lane, id, true, -1, place, "prompt", belief ? wholeBelief(belief, buffers) : null);
+  });
+}
+
+/** Append one step to a lane. */
+function addStep(lane, step, buffers) {
+  Object.assign(lane.pieces, step.pieces);
+  for (const name of ["emitted", "sources", "beliefs", "tests"]) step[name] ??= [];
+  step.cost ??= {};
+  step.notes ??= {};
+  const place = lane.steps.push(step) - 1;
+  step.emitted.forEach((id, slot) => {
+    const belief = step.beliefs[slot] ? wholeBelief(step.beliefs[slot], buffers) : null;
+    addToken(lane, id, false, place, slot, step.sources[slot] ?? "target", belief);
+  });
+}
+
+function addToken(lane, id, prompt, step, slot, source, belief) {
+  const token = { key: `t${lane.tokens.length}`, id, prompt, step, slot, source, belief };
+  Object.defineProperty(token, "piece", { get: () => lane.pieces[id] ?? `#${id}`, enumerable: true });
+  Object.defineProperty(token, "law", { get: () => belief?.law ?? null, enumerable: true });
+  lane.tokens.push(token);
+}
+
+/** Off positions of the cuts: what the knob shows as "off" and what leaves the law alone. */
+const CUTS_OFF = { "top-k": 0, "top-p": 1, "min-p": 0 };
+const CUT_KNOB = { "top-k": "k", "top-p": "p", "min-p": "p" };
+
+/** The sampling knobs as a request has them. */
+function samplingOf(request) {
+  const sampling = { temperature: request?.temperature ?? 0, ...CUTS_OFF };
+  for (const { name, knobs } of request?.transforms ?? []) if (name in CUTS_OFF) sampling[name] = knobs?.[CUT_KNOB[name]] ?? CUTS_OFF[name];
+  return sampling;
+}
+
+/** A request with other sampling knobs; transforms that are no cuts stay where they are. */
+function withSampling(request, sampling) {
+  const others = (request.transforms ?? []).filter(({ name }) => !(name in CUTS_OFF));
+  const cuts = Object.keys(CUTS_OFF).filter((name) => sampling[name] !== CUTS_OFF[name]);
+  const transforms = [...cuts.map((name) => ({ name, knobs: { [CUT_KNOB[name]]: sampling[name] } })), ...others];
+  return { ...request, temperature: sampling.temperature, transforms };
+}
+
+/** The store of one page; `model` is the widget's end of the line to the kernel. */
+function makeStore(model) {
+  const view = Math.random().toString(36).slice(2);
+  const listeners = new Set();
+  const waiting = new Map();
+  let changed = new Set();
+  let frame = 0;
+  let asked = 0;
+  const store = {
+    view, page: model.get("page"), root: null, lanes: [makeLane("first")], lane: 0, selected: null, sampling: samplingOf(null), colour: "entropy",
+    theme: "light", size: "desk", host: "voila", engine: null, health: {}, sequence: 0,
+    set(patch) {
+      for (const [name, value] of Object.entries(patch)) {
+        store[name] = value;
+        changed.add(name);
+      }
+      frame ||= requestAnimationFrame(store.flush);
+    },
+    flush() {
+      cancelAnimationFrame(frame);
+      frame = 0;
+      const names = changed;
+      changed = new Set();
+      if (names.size) for (const listener of [...listeners]) listener(names);
+    },
+    subscribe(listener) {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+    hot(key) {
+      for (const old of store.root.querySelectorAll(".hot")) old.classList.remove("hot");
+      if (key) for (const one of store.root.querySelectorAll(`[data-link="${CSS.escape(key)}"]`)) one.classList.add("hot");
+    },
+    send(message, buffers = []) {
+      model.send(message, undefined, buffers);
+    },
+    ask(message, patience = 120) {
+      const id = `${view}-${++asked}`;
+      return new Promise((done, failed) => {
+        const late = setTimeout(() => settle({ error: "No answer from the kernel: is a cell running, or has the session ended?" }), patience * 1000);
+        const settle = (answer, buffers) => {
+          clearTimeout(late);
+          waiting.delete(id);
+          if (answer.error) failed(new Error(answer.error));
+          else done(Object.assign(answer, { buffers }));
+        };
+        waiting.set(id, settle);
+        store.send({ ...message, id });
+      });
+    },
+    answer(id, fields, buffers) {
+      waiting.get(id)?.(fields, buffers);
+    },
+  };
+  return store;
+}

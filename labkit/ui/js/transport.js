@@ -1,0 +1,104 @@
+// The transport: step, back, run, stop, and the timeline, which is the scrubber.
+
+const VERDICT_CELL = { accepted: "", refused: "r", unreached: "g" };
+
+/** The bar under the head. On the entropy page the timeline has one cell a token, elsewhere one button a step. */
+function makeTransport(store, menus) {
+  const actions = store.actions;
+  const tokens = store.page === "entropy";
+  const start = button("", actions.toStart, { glyph: "start", "aria-label": "To the start", title: "To the start (Home)" });
+  const back = button("", actions.back, { glyph: "back", "aria-label": "One step back", title: "Back (left arrow)" });
+  const step = button("Step", actions.step, { look: "main", glyph: "step", title: "Step (right arrow)" });
+  const run = button("Run", actions.run, { glyph: "run", title: "Run (space)" });
+  const stop = button("Stop", actions.stop, { glyph: "stop", title: "Stop (Esc)" });
+  const end = button("", actions.toEnd, { glyph: "end", "aria-label": "To the end", title: "To the end (End)" });
+  const time = html("div", { class: "tl-time", role: "group", "aria-label": tokens ? "Tokens of this trace" : "Steps of this trace" });
+  const at = html("span", { class: "tl-at", role: "status" });
+  const group = (...all) => html("span", { class: "tl-group" }, ...all);
+  const element = html("div", { class: "tl-bar", role: "toolbar", "aria-label": "Transport" }, group(start, back), step, group(run, stop, end), time, at, ...menus);
+  let cells = [];
+  let opening = null;
+  let steps = -1;
+  let known = 0;
+  let here = null;
+  let later = 0;
+
+  time.addEventListener("click", (event) => {
+    const one = event.target.closest("button");
+    if (!one || store.actions.busy()) return;
+    if (one.dataset.token === undefined) return actions.goTo(Number(one.dataset.step) + 1);
+    const token = store.lanes[store.lane].tokens[Number(one.dataset.token)];
+    if (!token.prompt) actions.goTo(token.step + 1);
+    store.set({ selected: { kind: "token", lane: store.lane, index: Number(one.dataset.token) } });
+  });
+
+  function tokenCell(token, index) {
+    const words = `token ${index + 1}, ${pieceSpoken(token.piece)}`;
+    const level = token.belief ? entropyClass(token.belief.entropy) : 0;
+    return html("button", { type: "button", tabindex: -1, style: "--n:1", "data-token": index, "data-step": token.step, "data-link": token.key, "aria-label": words, title: words }, html("i", { class: `e e${level}` }));
+  }
+
+  function stepCell(step_, place, lane) {
+    const tree = stepTree(step_);
+    const taken = step_.emitted.length;
+    const last = lane.pieces[step_.emitted.at(-1)] ?? "";
+    const words = tree
+      ? `Step ${place + 1}: ${tree.path.length} of ${tree.tokens.length} accepted${tree.added === null ? "" : `, then ${pieceSpoken(last)} from the target`}`
+      : `Step ${place + 1}: ${counted(taken, "token")}, ${pieceSpoken(last)}`;
+    const marks = step_.emitted.map((_, slot) => html("i", (step_.sources[slot] ?? "target") === "target" ? { class: "t" } : null));
+    if (store.page === "acceptance" && tree) {
+      const rest = tree.tokens.map((_, node) => tree.verdicts[node]).filter((verdict) => verdict !== "accepted");
+      marks.splice(tree.path.length, 0, ...rest.map((verdict) => html("i", { class: VERDICT_CELL[verdict] ?? "g" })));
+    }
+    return html("button", { type: "button", tabindex: -1, style: `--n:${marks.length}`, "data-step": place, "aria-label": words, title: words }, ...marks);
+  }
+
+  function grow(lane) {
+    if (lane.opening !== opening || known > (tokens ? lane.tokens.length : lane.steps.length)) {
+      time.replaceChildren();
+      [cells, opening, known, here, later] = [[], lane.opening, 0, null, 0];
+    }
+    const all = tokens ? lane.tokens : lane.steps;
+    for (; known < all.length; known++) cells.push(tokens ? tokenCell(all[known], known) : stepCell(all[known], known, lane));
+    time.append(...cells.slice(time.childElementCount));
+    time.classList.toggle("fine", (tokens ? cells.length : lane.tokens.length) > 48);
+  }
+
+  function place(lane) {
+    const current = tokens ? tokenInFocus(store) : lane.at - 1;
+    // Only the cells between the old and the new place change: a scrub touches few nodes, however long the trace.
+    const edge = tokens ? lastShown(lane) + 1 : lane.at;
+    const [from, to] = [Math.min(edge, later), Math.max(edge, later)];
+    for (let k = from; k < Math.max(to, cells.length); k++) cells[k]?.classList.toggle("later", k >= edge);
+    later = edge;
+    if (cells[current] === here) return;
+    here?.removeAttribute("aria-current");
+    here?.setAttribute("tabindex", "-1");
+    here = cells[current] ?? null;
+    here?.setAttribute("aria-current", "step");
+    (here ?? cells[0])?.setAttribute("tabindex", "0");
+  }
+
+  function draw() {
+    const lane = store.lanes[store.lane];
+    const busy = actions.busy();
+    const number = actions.at();
+    const most = actions.longest();
+    grow(lane);
+    place(lane);
+    const count = tokens ? lane.tokens.length : lane.steps.length;
+    const current = tokens ? (count ? tokenInFocus(store) + 1 : 0) : lane.at;
+    at.replaceChildren(html("b", { class: "num" }, `${tokens ? "token" : "step"} ${current}`), ` of ${count}`);
+    // A disabled button would lose the focus under a finger that goes on pressing it.
+    const off = (one, yes) => one.setAttribute("aria-disabled", String(yes));
+    off(start, busy || number === 0);
+    off(back, busy || number === 0);
+    off(step, busy || (number === most && actions.ended()));
+    off(run, busy || (number === most && actions.ended()));
+    off(stop, !busy);
+    off(end, busy || number === most);
+    steps = most;
+  }
+
+  return { element, draw, steps: () => steps };
+}

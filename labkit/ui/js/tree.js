@@ -1,0 +1,105 @@
+// Where the nodes of a draft tree stand: plain arithmetic, no page. labkit/views/layout.py does the same for files; a test compares them.
+//   Column = depth. Siblings are stacked by q, likeliest on top. A parent sits on the row of its first child, so a straight
+//   line is what the draft believed most. Each leaf opens a row; a row with a tested node is taller, it must hold the reason.
+//   The target's own token is the last child of the path's end. Big trees fold what was never reached into one pill.
+
+const TREE = { low: 25, tall: 43, top: 27, left: 4, room: 8, columns: 10, narrowest: 104, pill: 30, most: 64, rows: 24 };
+
+/** q of a node as a probability, or null when no draft law stands behind it. */
+function nodeDraft(tree, node) {
+  const logprob = tree.draft_logprobs[node];
+  return logprob === null || logprob === undefined ? null : Math.exp(logprob);
+}
+
+/** "accepted", "refused" or "unreached"; before the verdicts are in, every node is unreached. */
+function nodeVerdict(tree, node) {
+  return tree.verdicts[node] ?? "unreached";
+}
+
+/** Children of every node, likeliest first (as proposed where there is no q); index 0 is the root, node i is at i + 1. */
+function treeChildren(tree) {
+  const children = Array.from({ length: tree.tokens.length + 1 }, () => []);
+  tree.parents.forEach((parent, node) => children[parent + 1].push(node));
+  const q = tree.tokens.map((_, node) => nodeDraft(tree, node) ?? -1);
+  for (const group of children) group.sort((a, b) => q[b] - q[a] || a - b);
+  return children;
+}
+
+/** How many nodes hang under `node`, itself not counted. */
+function nodesBehind(children, node) {
+  return children[node + 1].reduce((sum, child) => sum + 1 + nodesBehind(children, child), 0);
+}
+
+/** What is drawn under each node: its children, or a fold ("f3": everything never reached under node 3) when the tree is big. */
+function shownChildren(tree, children, open) {
+  const leaves = children.filter((group, at) => at > 0 && group.length === 0).length;
+  if (tree.tokens.length <= TREE.most && leaves <= TREE.rows) return { shown: children, folds: new Map() };
+  const folds = new Map();
+  const shown = children.map((group, at) => {
+    const parent = at - 1;
+    if (open.has(parent) || (parent >= 0 && nodeVerdict(tree, parent) === "unreached")) return group;
+    const away = group.filter((child) => nodeVerdict(tree, child) === "unreached");
+    const count = away.reduce((sum, child) => sum + 1 + nodesBehind(children, child), 0);
+    if (count < 2) return group;
+    folds.set(`f${parent}`, { parent, count });
+    return [...group.filter((child) => !away.includes(child)), `f${parent}`];
+  });
+  return { shown, folds };
+}
+
+/**
+ * Lay a tree out for `width` CSS pixels. `measure(text)` is the width of a token's text; `names` are those texts.
+ * Returns { nodes: Map(id -> {x, y, w, depth, parent}), height, width, columns, step }; ids: -1 the root, 0… the nodes,
+ * "f3" a fold, "target" the token the target added. y is a middle line, x a left edge, `step` the width of a column.
+ */
+function layoutTree(tree, width, names, measure, open = new Set()) {
+  const children = treeChildren(tree);
+  const { shown, folds } = shownChildren(tree, children, open);
+  const end = tree.path.at(-1) ?? -1;
+  const spots = new Map();
+  const rows = []; // heights
+  const row = new Map();
+  const place = (id, parent, depth) => {
+    const below = typeof id === "number" ? [...shown[id + 1]] : [];
+    if (id === end && tree.added !== null && tree.added !== undefined) below.push("target");
+    if (below.length) {
+      for (const child of below) place(child, id, depth + 1);
+      row.set(id, row.get(below[0]));
+    } else {
+      row.set(id, rows.push(TREE.low) - 1);
+    }
+    const tested = id === "target" || id === -1 || (typeof id === "number" && nodeVerdict(tree, id) !== "unreached");
+    if (tested) rows[row.get(id)] = TREE.tall;
+    spots.set(id, { parent, depth });
+  };
+  place(-1, null, 0);
+  const depths = [];
+  tree.parents.forEach((parent, node) => (depths[node] = parent < 0 ? 1 : depths[parent] + 1));
+  const columns = Math.max(0, ...depths) + 2; // the root's, the drafts', and one for the target's own token
+  const step = Math.max(TREE.narrowest, (width - TREE.room) / Math.max(2, Math.min(columns, TREE.columns)));
+  const tops = [];
+  rows.reduce((sum, height, at) => ((tops[at] = sum), sum + height), TREE.top);
+  for (const [id, spot] of spots) {
+    const text = folds.has(id) ? `+ ${folds.get(id).count} nodes` : names(id);
+    spot.x = TREE.left + spot.depth * step;
+    spot.y = tops[row.get(id)] + 14;
+    spot.w = Math.min(Math.max(TREE.pill, measure(text) + 16), step - 16);
+    if (folds.has(id)) spot.fold = folds.get(id);
+  }
+  const height = TREE.top + rows.reduce((sum, h) => sum + h, 0) + 2;
+  const inner = new Set([...spots.values()].map((spot) => spot.parent)); // who has something drawn behind it
+  return { nodes: spots, inner, height, width: Math.max(width, columns * step + TREE.room), columns, step };
+}
+
+/** The path of an edge: a cubic from the parent's right side to the child's left, control points at 55 % of the gap. */
+function treeEdge(from, to) {
+  const x = from.x + from.w;
+  const bend = Math.max(24, (to.x - x) * 0.55);
+  const at = (n) => n.toFixed(1);
+  return `M${at(x)} ${at(from.y)}C${at(x + bend)} ${at(from.y)} ${at(to.x - bend)} ${at(to.y)} ${at(to.x)} ${at(to.y)}`;
+}
+
+/** The width of an edge in pixels; an edge without a draft law is as thin as the target's. */
+function edgeWidth(q) {
+  return q === null ? 2.5 : 1.5 + 15 * q;
+}

@@ -1,0 +1,90 @@
+"""The text as tokens, laid out as the code it is, coloured by entropy."""
+
+from __future__ import annotations
+
+import plotly.graph_objects as go
+
+from labkit.trace import Trace
+from labkit.views import read
+from labkit.views import theme as themes
+from labkit.views.text import cut, escaped, width
+
+COLUMNS = ("place", "token", "source", "entropy, nats")
+LINE, HIGH, GAP, SIZE = 34, 28, 2, 14  # pixels: line height, token height, between tokens, letters
+
+
+def rows(trace: Trace, upto: int | None = None) -> list[tuple]:
+    """One row a token: place from 1, text, who wrote it, entropy of the law it came from (None for the first)."""
+    tokens = read.tokens(trace, upto)
+    return [
+        (place, token.text, token.source, token.belief.entropy if token.belief else None)
+        for place, token in enumerate(tokens, 1)
+    ]
+
+
+def strip(trace: Trace, upto: int | None = None, *, width: float = 1000, theme: str = "light") -> go.Figure:
+    """Every token as a box: the fill is the entropy's class, the foot its length (2 nats = the whole width).
+
+    A line of the text is a line here; one longer than `width` pixels goes on below.
+    """
+    ink = themes.colours(theme)
+    shapes, notes = [], []
+    x, y = 0.0, 0.0
+    for _, text, _, nats in rows(trace, upto):
+        name = cut(text, 40)
+        wide = max(15.0, _wide(name) + 8)
+        if x and x + wide > width:
+            x, y = 0.0, y + LINE
+        level = themes.entropy_class(nats or 0.0)
+        shapes.append(
+            {
+                "type": "rect",
+                "x0": x,
+                "x1": x + wide,
+                "y0": y,
+                "y1": y + HIGH,
+                "fillcolor": ink[f"e{level}"],
+                "line": {"width": 0},
+            }
+        )
+        if nats is not None and nats > 0.06:
+            foot = {"x0": x, "x1": x + wide * min(1, nats / 2), "y0": y + HIGH - 5, "y1": y + HIGH - 1}
+            shapes.append(
+                {"type": "rect", **foot, "fillcolor": ink[f"on-e{level}"], "opacity": 0.85, "line": {"width": 0}}
+            )
+        font = {"family": themes.CODE_FONT, "size": SIZE, "color": ink[f"on-e{level}"]}
+        notes.append(
+            {
+                "x": x + 4,
+                "y": y + 11,
+                "text": escaped(name),
+                "font": font,
+                "showarrow": False,
+                "xanchor": "left",
+                "yanchor": "middle",
+                "borderpad": 0,
+            }
+        )
+        x += wide + GAP
+        if "\n" in text:
+            x, y = (
+                _wide(text[text.rfind("\n") + 1 :].partition(text.strip() or "\0")[0]),
+                y + LINE,
+            )  # the indent of the line
+    height = y + LINE
+    figure = go.Figure(layout={"template": {}})
+    figure.update_layout(
+        title="Entropy, token by token",
+        shapes=shapes,
+        annotations=notes,
+        width=width + 24,
+        height=height + 56,
+        margin={"l": 12, "r": 12, "t": 44, "b": 12},
+        xaxis={"visible": False, "range": [0, width], "fixedrange": True},
+        yaxis={"visible": False, "range": [height, 0], "fixedrange": True},
+    )
+    return figure
+
+
+def _wide(name: str) -> float:
+    return width(name, SIZE)

@@ -1,0 +1,362 @@
+"""The page's views on their own: the joined script in a blank page, without a kernel, against plain-Python oracles."""
+
+import json
+import math
+import random
+
+import made_traces
+import msgspec
+import pytest
+from playwright.sync_api import expect
+
+from labkit import views
+from labkit.speculative.variants import VARIANTS
+from labkit.trace import UNREACHED, Setting
+from labkit.ui import assets
+from labkit.views import layout, read
+from labkit.views.text import cut, short, shown
+
+EXPORTS = """applySampling entropyAfter decodeLaw layoutTree treeEdge shownChildren treeChildren nodesBehind TREE pieceShown
+pieceShort pieceCut pieceSpoken makeStore makeLane openLane addStep samplingOf stepTree patterns treeView distView curveView
+verifyView costView checkView CHECK_BROKEN chartTemplate html""".split()
+
+SETTINGS = [
+    {"temperature": t, "top-k": k, "top-p": p, "min-p": m}
+    for t in (0, 0.3, 1, 1.7)
+    for k, p, m in ((0, 1, 0), (8, 1, 0), (0, 0.9, 0), (0, 1, 0.1), (20, 0.8, 0.05), (3, 0.01, 0.9), (64, 1, 1))
+]
+
+LOAD = """([trace, which, upto]) => {
+  document.querySelector(".tl")?.remove();
+  const root = html("div", { class: "tl", "data-theme": "light", style: "width:1000px" });
+  root.append(patterns());
+  document.body.append(root);
+  const sent = (window.sent = []);
+  const store = makeStore({ get: () => "", send: (m) => sent.push(m), on() {}, off() {} });
+  store.root = root;
+  const buffers = [];
+  const place = (beliefs) => { for (const b of beliefs ?? []) if (b.law) {
+    buffers.push(Uint8Array.from(atob(b.law), (c) => c.charCodeAt(0)));
+    b.law = buffers.length - 1;
+  } };
+  place(trace.opening.prompt_beliefs);
+  trace.steps.forEach((step) => place(step.beliefs));
+  const lane = store.lanes[0];
+  openLane(lane, trace.opening, buffers);
+  for (const step of trace.steps) addStep(lane, step, buffers);
+  Object.assign(lane, { at: upto ?? lane.steps.length, state: "done", request: trace.opening.request });
+  store.sampling = samplingOf(trace.opening.request);
+  const view = window[which](store);
+  root.append(view.element);
+  store.subscribe((names) => view.draw(names));
+  store.branch = (...where) => sent.push({ branch: where });
+  view.draw(new Set(["lanes"]));
+  Object.assign(window, { store, view, lane });
+}"""
+
+
+@pytest.fixture(scope="module")
+def blank(chromium):
+    """A page with the bench's script in it, its words made global, and the bench's styles."""
+    page = chromium.new_page(viewport={"width": 1100, "height": 900})
+    problems = []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on("console", lambda line: problems.append(line.text) if line.type == "error" else None)
+    page.set_content('<!doctype html><meta charset="utf-8"><body></body>')
+    page.add_style_tag(content=assets.styles())
+    script = assets.script("bench").replace("export default { render };", "")
+    page.add_script_tag(content=f"{script}\nObject.assign(window, {{ {', '.join(EXPORTS)} }});", type="module")
+    page.wait_for_function("() => Boolean(window.layoutTree)")
+    yield page
+    assert problems == []
+    page.close()
+
+
+def show(page, trace, view, upto=None):
+    """Draw `view` of `trace` with `upto` steps shown; returns its element."""
+    page.evaluate(LOAD, [json.loads(trace.dumps()), view, upto])
+    return page.locator(".tl > :last-child")
+
+
+def test_sampling_is_the_engines(blank):
+    chance = random.Random(3)
+    for size in (2, 64, 700):
+        logs = [x for (x,) in (made_traces.struct.iter_unpack("<e", made_traces.packed(made_traces.law(chance, size))))]
+        results = blank.evaluate(
+            """([logs, settings]) => { const law = Float32Array.from(logs); return settings.map((s) => {
+                const { kept, order, after, entropyAfter: h, entropyBefore, cuts } = applySampling(law, s);
+                return { kept, order: [...order], after: [...after], h, own: entropyAfter(law, s), entropyBefore, cuts }; }); }""",
+            [logs, SETTINGS],
+        )
+        plain = read.apply(logs, 1, []).entropy
+        for knobs, result in zip(SETTINGS, results):
+            names = {"top-k": "k", "top-p": "p", "min-p": "p"}
+            off = {"top-k": 0, "top-p": 1, "min-p": 0}
+            transforms = [Setting(n, {k: knobs[n]}) for n, k in names.items() if knobs[n] != off[n]]
+            oracle = read.apply(logs, knobs["temperature"], transforms)
+            assert result["order"] == oracle.order
+            assert result["kept"] == len(oracle.after), knobs
+            assert result["after"] == pytest.approx(oracle.after, abs=2e-6)
+            assert result["h"] == pytest.approx(oracle.entropy, abs=2e-5) == result["own"]
+            assert result["entropyBefore"] == pytest.approx(plain, abs=2e-5)
+            assert [(c["name"], c["at"]) for c in result["cuts"]] == [(name, at) for name, _, at in oracle.cuts]
+
+
+def test_a_law_of_one_token_and_minus_infinity(blank):
+    sure = blank.evaluate("(() => { const r = applySampling(Float32Array.from([-Infinity, 0, -Infinity]), { temperature: 1 }); return [...r.order, r.entropyAfter, r.after[0]]; })()")
+    assert sure == [1, 0, 2, 0, 1]
+
+
+@pytest.mark.parametrize("drafted", [True, False])
+def test_layout_is_the_files_layout(blank, drafted):
+    """Two pieces of code, one picture: the page's places against those that exported files use."""
+    chance = random.Random(9)
+    for size, width in ((0, 1000), (1, 300), (5, 836), (16, 1000), (40, 1900), (60, 640)):
+        tree = made_traces.tree(chance, size, drafted=drafted) if size else made_traces.Tree([], [], added=3, added_logprob=-1)
+        if len([1 for group in layout.children_of(tree)[1:] if not group]) > 24:
+            continue  # the page folds those
+        plan = layout.layout(tree, width, lambda node: "x" * (node % 7 + 1), lambda text: 8.0 * len(text))
+        seen = blank.evaluate(
+            """([tree, width]) => { const step = { tree }; const number = (id) => (id === "target" ? -2 : id);
+                const plan = layoutTree(stepTree(step), width, (id) => "x".repeat(((number(id) % 7) + 7) % 7 + 1), (text) => 8 * text.length);
+                return { nodes: [...plan.nodes].map(([id, s]) => [number(id), s.x, s.y, s.w, s.depth]), edges: [...plan.nodes].filter(([id]) => id !== -1)
+                  .map(([id, s]) => [number(id), treeEdge(plan.nodes.get(s.parent), s)]), size: [plan.width, plan.height, plan.columns, plan.step] }; }""",
+            [json.loads(msgspec.json.encode(tree)), width],
+        )
+        mine = {node: (s.x, s.y, s.w, s.depth) for node, s in plan.nodes.items()}
+        for node, *rest in seen["nodes"]:
+            assert rest == pytest.approx(list(mine[node]))
+        assert len(seen["nodes"]) == len(mine)
+        assert seen["size"] == pytest.approx([plan.width, plan.height, plan.columns, plan.step])
+        for node, path in seen["edges"]:
+            assert path == layout.edge(plan.nodes[plan.nodes[node].parent], plan.nodes[node])
+
+
+def test_text_is_shown_alike(blank):
+    texts = [*made_traces.WORDS, *made_traces.HOSTILE, "\n" + " " * 12, " " * 9, "\r\x00\x1b", "\u202e\u200b", "🙂" * 30, ""]
+    mine = [[shown(text), short(text), cut(text, 10)] for text in texts]
+    assert blank.evaluate("(texts) => texts.map((t) => [pieceShown(t), pieceShort(t), pieceCut(t, 10)])", texts) == mine
+
+
+def test_tree_says_what_the_trace_says(blank):
+    trace = made_traces.tree_trace(drafted=True)
+    for number, step in enumerate(trace.steps, 1):
+        tree = step.tree
+        element = show(blank, trace, "treeView", number)
+        nodes = blank.evaluate(
+            """() => [...document.querySelectorAll("g.node")].map((g) => [g.dataset.id, g.getAttribute("class"), g.getAttribute("aria-label"),
+                g.querySelector("title").textContent, g.querySelector(".why")?.textContent ?? ""])"""
+        )
+        assert len(nodes) == len(tree.tokens) + 2  # and the last token, and the target's
+        looks = {"accepted": "acc", "refused": "ref", "unreached": "gho"}
+        for name, look, label, title, why in nodes:
+            assert label == title
+            if not name.isdigit():
+                continue
+            node = int(name)
+            assert looks[tree.verdicts[node]] in look.split()
+            assert f"draft {math.exp(tree.draft_logprobs[node]):.3f}" in label
+            if tree.coins[node] is not None:
+                assert f"{tree.coins[node]:.3f}".removeprefix("0") in why and f"coin {tree.coins[node]:.3f}" in label
+        said = element.locator(".tl-sentence").inner_text()
+        refused = [node for node in range(len(tree.tokens)) if tree.verdicts[node] == "refused"]
+        if refused:
+            last = max(refused, key=lambda node: tree.order[node])
+            assert "refused" in said and f"q = {math.exp(tree.draft_logprobs[last]):.3f}" in said and f"coin {tree.coins[last]:.3f}" in said
+
+
+def test_edges_are_as_wide_as_the_draft_was_sure(blank):
+    trace = made_traces.tree_trace(steps=1)
+    show(blank, trace, "treeView")
+    widths = blank.evaluate("() => [...document.querySelectorAll('path.edge:not(.refline):not(.tgt)')].map((e) => Number(e.getAttribute('stroke-width')))")
+    mine = sorted(1.5 + 15 * math.exp(x) for x in trace.steps[0].tree.draft_logprobs)
+    assert sorted(widths) == pytest.approx(mine, abs=0.051)
+    order = blank.evaluate("() => [...document.querySelectorAll('path.edge')].map((e) => e.classList[1])")
+    layer = {"gho": 0, "ref": 1, "refline": 1, "acc": 2, "tgt": 3}
+    assert [layer[name] for name in order] == sorted(layer[name] for name in order)  # the accepted path lies on top
+
+
+def test_big_trees_fold_what_was_never_reached(blank):
+    trace = made_traces.tree_trace(steps=1, nodes=128)
+    tree = trace.steps[0].tree
+    show(blank, trace, "treeView")
+
+    def count():
+        names = blank.evaluate("() => [...document.querySelectorAll('g.node')].map((g) => [g.dataset.id, g.getAttribute('aria-label')])")
+        drawn = {int(name) for name, _ in names if name.lstrip("-").isdigit()} - {-1}
+        folded = sum(int(label.split()[0]) for name, label in names if name.startswith("f"))
+        return drawn, folded
+
+    drawn, folded = count()
+    assert folded and len(drawn) + folded == 128  # nothing gets lost
+    assert {node for node in range(128) if tree.verdicts[node] != UNREACHED} <= drawn  # verdicts are never folded
+    blank.locator("g.fold").first.press("Enter")
+    again, rest = count()
+    assert len(again) > len(drawn) and len(again) + rest == 128
+
+
+def test_arrows_walk_the_tree(blank):
+    trace = made_traces.tree_trace(steps=1, nodes=24)
+    tree = trace.steps[0].tree
+    show(blank, trace, "treeView")
+    children = layout.children_of(tree)
+    root = blank.locator('g.node[data-id="-1"]')
+    root.focus()
+
+    def here():
+        return blank.evaluate("() => document.activeElement.dataset.id")
+
+    blank.keyboard.press("ArrowRight")
+    assert here() == str(children[0][0])
+    blank.keyboard.press("ArrowLeft")
+    assert here() == "-1"
+    blank.keyboard.press("ArrowRight")
+    if len(children[0]) > 1:
+        blank.keyboard.press("ArrowDown")
+        assert here() != str(children[0][0])
+        blank.keyboard.press("ArrowUp")
+        assert here() == str(children[0][0])
+    blank.keyboard.press("Enter")
+    expect(blank.locator(f'g.node[data-id="{children[0][0]}"]')).to_have_attribute("aria-pressed", "true")
+    assert blank.evaluate("() => document.querySelectorAll('svg [tabindex=\"0\"]').length") == 1
+
+
+def test_bars_before_and_after(blank):
+    trace = made_traces.plain_trace()
+    element = show(blank, trace, "distView")
+    token = read.tokens(trace)[-1]
+    logs = read.law(token.belief)
+    oracle = read.apply(logs, 0.8, trace.opening.request.transforms)
+    labels = blank.evaluate("() => [...document.querySelectorAll('g.row')].map((g) => [g.dataset.token, g.getAttribute('aria-label')])")
+    assert [int(t) for t, _ in labels][:9] == oracle.order[:9] and len(labels) == 10
+    for rank, (name, label) in enumerate(labels[:9]):
+        assert f"raw {math.exp(logs[int(name)]):.3f}" in label
+        assert f"after {oracle.after[rank]:.3f}" in label if rank < len(oracle.after) else "cut by" in label
+    assert sum("drawn" in label for _, label in labels) == 1
+    assert "stops here" in element.inner_text()
+    before = element.inner_text()
+    blank.evaluate("() => { store.sampling = { temperature: 1.5, 'top-k': 3, 'top-p': 1, 'min-p': 0 }; store.set({ sampling: store.sampling }); store.flush(); }")
+    assert "3 of 64 kept" in element.inner_text() != before and "top-k 3 stops here" in element.inner_text()
+    element.get_by_role("button", name="Branch here with").click()
+    sent = blank.evaluate("() => window.sent")
+    assert len(sent) == 1 and sent[0]["branch"][0] == len(read.tokens(trace)) - 1  # and no question went to the kernel
+
+
+def test_curve_follows_the_knobs_alone(blank):
+    trace = made_traces.plain_trace()
+    show(blank, trace, "curveView", 10)
+    tokens = [token for token in read.tokens(trace) if token.belief]
+    assert blank.locator("g.curvebar").count() == len(tokens)
+    assert blank.locator("g.curvebar.later").count() == 10
+    ticks = "() => document.querySelector('.afterticks').getAttribute('d')"
+    first = blank.evaluate(ticks)
+    assert first.count("M") == sum(read.apply(read.law(t.belief), 0.8, trace.opening.request.transforms).entropy > 0.02 for t in tokens)
+    blank.evaluate("() => { store.set({ sampling: { ...store.sampling, temperature: 0 } }); store.flush(); }")
+    assert blank.evaluate(ticks) == ""
+    blank.locator("g.curvebar").nth(3).press("Enter")
+    assert blank.evaluate("() => store.selected") == {"kind": "token", "lane": 0, "index": 4}
+    assert blank.evaluate("() => window.sent") == []
+
+
+def test_verify_step_in_numbers(blank):
+    trace = made_traces.tree_trace(steps=3)
+    element = show(blank, trace, "verifyView")
+    step = trace.steps[-1]
+    tests = {test.node: test for test in step.tests}
+    refused = [node for node in tests if step.tree.verdicts[node] == "refused"]
+    node = max(refused, key=lambda n: step.tree.order[n]) if refused else step.tests[-1].node
+    test = tests[node]
+    text = element.inner_text()
+    assert f"Σ min(p, q) = {test.agreement:.3f}" in text and f"Σ (p − q)₊ = {1 - test.agreement:.3f}" in text
+    assert f"the coin fell at {step.tree.coins[node]:.3f}" in text
+    table = blank.evaluate("() => view.table()")
+    assert [row[1:] for row in table["rows"][:-1]] == [
+        [f"{x:.4f}" for x in (q, p, min(p, q), r)] for p, q, r in zip(test.p, test.q, test.residual)
+    ]
+    for column, total in ((1, 1), (2, 1), (3, test.agreement), (4, 1)):
+        assert sum(float(row[column]) for row in table["rows"]) == pytest.approx(total, abs=2e-3)
+
+
+def test_cost_beside_plain_is_measured_or_absent(blank):
+    trace = made_traces.tree_trace()
+    element = show(blank, trace, "costView")
+    assert "not yet measured" in element.inner_text()
+    made, calls = len(trace.ids), trace.cost.target_forwards
+    assert element.locator(".big").inner_text() == f"{made / calls:.2f}"
+    plain = json.loads(made_traces.plain_trace(laws=False).dumps())
+    blank.evaluate("(plain) => { store.plain = plain; store.set({ plain }); store.flush(); }", plain)
+    rows = {row[0]: row[1:] for row in blank.evaluate("() => view.table().rows")}
+    assert rows["Target calls"] == [str(calls), str(made)]
+    assert "not yet" not in element.inner_text()
+
+
+CHECKED = """(broken) => { store.ask = async (m) => { window.sent.push(m); const bad = m.variant !== "V2";
+  const draws = Object.values(m.counts).reduce((a, b) => a + b, 0) + m.draws;
+  return { tokens: [1, 2], pieces: ["<b>", " x"], exact: [0.6, 0.4], drawn: bad ? [0.9, 0.1] : [0.61, 0.39], rest_exact: 0, rest_drawn: 0, draws,
+    counts: { 1: draws }, chi_square: bad ? 900 : 1.2, df: 1, p_value: bad ? 0 : 0.27, limit: 3.84 }; }; }"""
+
+
+def test_check_draws_in_batches_and_tells_right_from_broken(blank):
+    trace = made_traces.tree_trace(steps=3)
+    element = show(blank, trace, "checkView")
+    blank.evaluate(CHECKED)
+    element.get_by_role("button", name="Draw 20,000").click()
+    expect(element).not_to_have_attribute("aria-busy", "true")
+    text = element.inner_text()
+    assert "The law is kept" in text and "1.2" in text and "900" in text and "0.6000" in text and "<b>" in text
+    asked = blank.evaluate("() => window.sent")
+    assert sum(m["draws"] for m in asked if m["variant"] == "V2") == 20_000
+    assert len({m["seed"] for m in asked}) == len(asked) / 2
+    prompt = trace.opening.prompt_ids + trace.ids_upto(2)
+    assert asked[0]["ids"][: len(prompt)] == prompt and asked[0]["temperature"] == 0.7
+
+
+def test_check_can_be_stopped(blank):
+    element = show(blank, made_traces.tree_trace(steps=3), "checkView")
+    blank.evaluate(CHECKED)
+    blank.evaluate("() => { const ask = store.ask; store.ask = async (m) => { if (window.sent.length === 3) [...document.querySelectorAll('button')].find((b) => b.textContent === 'Stop').click(); return ask(m); }; }")
+    element.get_by_role("button", name="Draw 20,000").click()
+    expect(element.get_by_role("button", name="Draw again")).to_be_visible()
+    expect(element).not_to_have_attribute("aria-busy", "true")
+    assert len(blank.evaluate("() => window.sent")) == 4
+
+
+def test_broken_variants_are_the_labs(blank):
+    assert set(blank.evaluate("() => Object.keys(CHECK_BROKEN)")) == {name for name, variant in VARIANTS.items() if not variant.right}
+
+
+@pytest.mark.parametrize("view", ["treeView", "distView", "curveView", "verifyView", "costView"])
+def test_hostile_text_stays_text(blank, view):
+    trace = made_traces.tree_trace(steps=4, nodes=24) if view in ("treeView", "verifyView", "costView") else made_traces.plain_trace(40)
+    for name in trace.opening.pieces:
+        trace.opening.pieces[name] = made_traces.HOSTILE[name % len(made_traces.HOSTILE)]
+    element = show(blank, trace, view)
+    assert element.locator("script, img, b > b, a").count() == 0
+    if view != "costView":
+        titles = " ".join(blank.evaluate("() => [...document.querySelectorAll('title')].map((t) => t.textContent)"))
+        assert "<img src=x onerror=alert(1)>" in titles and "<script>" in titles
+
+
+@pytest.mark.parametrize("view", ["treeView", "distView", "curveView", "verifyView"])
+def test_everything_that_can_be_pressed_has_a_name(blank, view):
+    trace = made_traces.tree_trace(steps=4) if view in ("treeView", "verifyView") else made_traces.plain_trace()
+    show(blank, trace, view)
+    nameless = "() => [...document.querySelectorAll('.tl [role=button], .tl button')].filter((e) => !(e.getAttribute('aria-label') || e.textContent)).length"
+    assert blank.evaluate(nameless) == 0
+    lists = blank.evaluate("() => [...document.querySelectorAll('.tl svg[role=group]')].map((s) => [s.getAttribute('aria-label'), s.querySelectorAll('[tabindex=\"0\"]').length])")
+    assert lists and all(label and stops == 1 for label, stops in lists)
+
+
+@pytest.mark.parametrize("view", ["treeView", "distView", "curveView", "verifyView", "costView", "checkView"])
+def test_an_empty_trace_is_one_sentence(blank, view):
+    trace = made_traces.tree_trace(steps=1)
+    trace.steps, trace.closing = [], None
+    element = show(blank, trace, view)
+    assert "Step" in element.inner_text() or "law to show" in element.inner_text()
+    assert blank.evaluate("() => view.table().rows").__class__ is list
+
+
+def test_charts_take_their_looks_from_the_page(blank):
+    show(blank, made_traces.tree_trace(steps=1), "costView")
+    colours = blank.evaluate("() => { const t = chartTemplate(view.element).layout; return [t.colorway[0], t.colorway[1], t.font.color]; }")
+    assert colours == [views.theme.LIGHT[name] for name in ("draft", "target", "ink-2")]

@@ -1,0 +1,331 @@
+"""The engine across a socket: what is asked arrives, what is not wanted stops, and nobody stays behind."""
+
+import asyncio
+from contextlib import aclosing
+
+import msgspec
+import pytest
+
+from labkit.engine import frames
+from labkit.engine.limits import Limits, packed
+from labkit.engine.local import LocalEngine
+from labkit.engine.protocol import Status
+from labkit.engine.remote import RemoteEngine
+from labkit.engine.server import House
+from labkit.errors import EngineError, KnobError, LabError, ModelError, PromptError
+from labkit.trace import Closing, Opening, Request, Step, Trace
+
+
+def collect(events) -> asyncio.Task:
+    async def gather():
+        return [event async for event in events]
+
+    return asyncio.ensure_future(gather())
+
+
+def test_a_run_arrives_whole_and_in_order(serving, ask, decoder, until):
+    async def play():
+        async with serving() as (engine, house):
+            events = await collect(engine.run(ask(5)))
+            assert [type(event) for event in events] == [Opening, *[Step] * 5, Closing]
+            assert [event.emitted for event in events[1:-1]] == [[n] for n in range(5)]
+            assert events[0].request == ask(5) and events[-1].text == "text"
+            await until(lambda: house.engine.running == 0)
+            assert decoder.freed == 1
+
+    asyncio.run(play())
+
+
+def test_server_and_this_process_give_the_same_trace(serving, ask, local):
+    async def trace(engine):
+        events = await collect(engine.run(ask(6, seed=3)))
+        return Trace(events[0], events[1:-1], events[-1]).dumps()
+
+    async def play():
+        async with serving() as (remote, _):
+            assert await trace(remote) == await trace(local())
+
+    asyncio.run(play())
+
+
+@pytest.mark.parametrize("window", [1, 2, 4])
+def test_nothing_is_computed_beyond_the_window(serving, ask, decoder, window, until):
+    async def play():
+        async with serving() as (engine, _):
+            async with aclosing(engine.run(ask(20), window)) as events:
+                for pulled in range(1, 9):
+                    await anext(events)
+                    steps = pulled - 1 + window - 1  # the opening was pulled first, and is paid for like a step
+                    await until(lambda steps=steps: len(decoder.order) >= steps)
+                    await asyncio.sleep(0.02)
+                    assert len(decoder.order) == steps
+
+    asyncio.run(play())
+
+
+def test_closing_a_run_frees_it_and_stops_the_work(serving, ask, decoder, until):
+    async def play():
+        decoder.seconds = 0.01
+        async with serving() as (engine, house):
+            events = engine.run(ask(1000))
+            for _ in range(5):
+                await anext(events)
+            await events.aclose()
+            await until(lambda: house.engine.running == 0)
+            assert decoder.freed == 1 and len(decoder.order) < 15
+
+    asyncio.run(play())
+
+
+def test_a_cancelled_task_does_not_wait_for_the_step_under_way(serving, ask, decoder, until):
+    async def play():
+        decoder.gate.clear()
+        async with serving() as (engine, house):
+            task = collect(engine.run(ask(1000)))
+            await until(lambda: decoder.waiting)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert decoder.waiting and house.engine.running == 1
+            await until(lambda: not any(visitor.runs for visitor in house.visitors))
+            decoder.gate.set()
+            await until(lambda: decoder.freed == 1)
+            assert len(decoder.order) == 1
+
+    asyncio.run(play())
+
+
+def test_a_cancel_is_acknowledged_while_the_step_goes_on(serving, ask, decoder):
+    async def play():
+        decoder.gate.clear()
+        async with serving() as (engine, _):
+            link = await engine.connect()
+            with link.inbox() as (id, arrived):
+                link.post(frames.Start(id, packed(ask(10)), 4))
+                assert isinstance(await arrived.get(), frames.Happened)
+                link.post(frames.Cancel(id))
+                assert await arrived.get() == frames.Ended(id)
+                assert decoder.order == []
+            decoder.gate.set()
+
+    asyncio.run(play())
+
+
+def test_stop_then_run_does_not_count_the_stopped_run(serving, ask, decoder, until):
+    async def play():
+        decoder.gate.clear()
+        async with serving(max_runs_per_visitor=1) as (engine, _):
+            task = collect(engine.run(ask(1000)))
+            await until(lambda: decoder.waiting)
+            task.cancel()
+            again = collect(engine.run(ask(2)))  # in the same breath, as a bench does it
+            await asyncio.sleep(0.02)
+            decoder.gate.set()
+            assert len(await again) == 4
+
+    asyncio.run(play())
+
+
+def test_runs_take_turns(serving, ask, decoder, until):
+    async def play():
+        decoder.seconds = 0.003
+        async with serving() as (engine, house):
+            first = collect(engine.run(ask(40, seed=1)))
+            await until(lambda: len(decoder.order) > 5)
+            second = collect(engine.run(ask(20, seed=2)))
+            await asyncio.gather(first, second)
+            together = decoder.order[decoder.order.index(2) : len(decoder.order) - decoder.order[::-1].index(2)]
+            longest = max(len(stretch) for stretch in "".join(map(str, together)).replace("12", "1 2").split(" "))
+            assert together.count(1) == pytest.approx(together.count(2), abs=4)
+            assert longest <= 4
+
+    asyncio.run(play())
+
+
+def test_a_vanished_visitor_is_forgotten_with_all_it_had(serving, ask, decoder, until):
+    async def play():
+        async with serving() as (engine, house):
+            runs = [engine.run(ask(1000, seed=seed)) for seed in range(3)]
+            for run in runs:
+                await anext(run)
+            assert len(house.visitors) == 1 and house.engine.running == 3
+            link = await engine.connect()
+            link.line.transport.abort()  # no goodbye: as a killed kernel does it
+            await until(lambda: house.engine.running == 0 and not house.visitors)
+            assert decoder.opened == decoder.freed == 3
+            for run in runs:
+                with pytest.raises(EngineError, match="went away"):
+                    async for _ in run:
+                        pass
+
+    asyncio.run(play())
+
+
+def test_errors_keep_their_class_and_their_sentence(serving, ask, decoder, capsys, until):
+    decoder.fail = {2: KnobError("The knob is 9: choose from 1 to 4.")}
+
+    async def play():
+        async with serving() as (engine, house):
+            events = engine.run(ask(5))
+            seen = []
+            with pytest.raises(KnobError, match="^The knob is 9: choose from 1 to 4.$"):
+                async for event in events:
+                    seen.append(event)
+            assert len(seen) == 3  # the opening and two steps are kept
+            with pytest.raises(PromptError, match="loader can say no"):
+                await collect(engine.run(ask(draft="none")))
+            decoder.fail = {0: RuntimeError("boom at 0x7f")}
+            with pytest.raises(EngineError, match="^The engine failed at a step of 'fake': try again") as failure:
+                await collect(engine.run(ask()))
+            assert "boom" not in str(failure.value) and "boom at 0x7f" in capsys.readouterr().err
+            decoder.fail = {0: RuntimeError("DefaultCPUAllocator: can't allocate memory")}
+            with pytest.raises(EngineError, match="out of memory"):
+                await collect(engine.run(ask()))
+            decoder.fail = {}
+            assert len(await collect(engine.run(ask(5)))) == 7  # the engine lives on
+            await until(lambda: house.engine.running == 0)
+
+    asyncio.run(play())
+
+
+@pytest.mark.parametrize(
+    "wrong, kind, words",
+    [
+        (dict(max_new_tokens=0), KnobError, "choose from 1 to 50"),
+        (dict(max_new_tokens=51), KnobError, "choose from 1 to 50"),
+        (dict(max_new_tokens="7"), EngineError, "max_new_tokens"),
+        (dict(ids=["a"]), EngineError, "malformed"),
+        (dict(ids=[1] * 101), PromptError, "101 tokens"),
+        (dict(prompt="x" * 101), PromptError, "101 tokens"),
+        (dict(prompt="x" * 10_000), PromptError, "10,000 characters"),
+        (dict(prompt="\ud800"), EngineError, "malformed"),
+        (dict(seed=2**70), EngineError, "malformed"),
+        (dict(transforms=[{"name": 5}]), EngineError, "malformed"),
+        (dict(knobs={"a": object()}), EngineError, "malformed"),
+        (dict(target="../../etc"), LabError, "not offered"),
+    ],
+)
+def test_a_bad_request_is_one_sentence_here_and_there(serving, local, wrong, kind, words):
+    limits = dict(max_new_tokens=50, max_prompt_tokens=100)
+    request = Request(**{"method": "fake", "prompt": "ab", "max_new_tokens": 5, **wrong})
+
+    async def refusal(engine):
+        with pytest.raises(kind, match=words) as error:
+            await collect(engine.run(request))
+        return type(error.value), str(error.value)
+
+    async def play():
+        async with serving(**limits) as (remote, _):
+            assert await refusal(remote) == await refusal(local(**limits))
+            assert (await remote.status()).where == remote.address  # the connection survived it
+
+    asyncio.run(play())
+
+
+def test_questions_are_answered(serving, local):
+    async def play():
+        async with serving() as (engine, _):
+            status = await engine.status()
+            assert isinstance(status, Status) and status.visitors == 1
+            assert {method.name for method in await engine.methods()} == {m.name for m in await local().methods()}
+            assert {t.name for t in await engine.transforms()} >= {"top-k", "top-p", "min-p"}
+            assert {model.name for model in await engine.models()} >= {"lab-target", "lab-draft"}
+            assert (await engine.look("tokens", text="abc"))["count"] == 3
+            with pytest.raises(EngineError, match="no question 'age': ask one of tokens, next, check"):
+                await engine.look("age")
+            with pytest.raises(EngineError, match="'tokens' cannot be asked"):
+                await engine.look("tokens", text=5)
+            with pytest.raises(EngineError, match="cannot be sent"):
+                await engine.look("tokens", text=object())
+
+    asyncio.run(play())
+
+
+def test_a_visitor_cannot_pile_up_runs_or_questions(serving, ask, decoder, until):
+    async def play():
+        decoder.gate.clear()
+        async with serving(max_runs_per_visitor=2, max_questions_per_visitor=3) as (engine, house):
+            runs = [collect(engine.run(ask(20))) for _ in range(2)]
+            await until(lambda: decoder.waiting and house.engine.running == 2)
+            with pytest.raises(EngineError, match="2 runs are open"):
+                await collect(engine.run(ask()))
+            questions = [asyncio.ensure_future(engine.look("tokens", text="abc")) for _ in range(6)]
+            await until(lambda: sum(question.done() for question in questions) == 3)
+            decoder.gate.set()
+            answers = await asyncio.gather(*questions, return_exceptions=True)
+            assert [answer["count"] for answer in answers[:3]] == [3, 3, 3]
+            assert all("3 questions are waiting" in str(answer) for answer in answers[3:])
+            await asyncio.gather(*runs)
+
+    asyncio.run(play())
+
+
+def test_the_house_can_be_full(serving, ask):
+    async def play():
+        async with serving(max_visitors=1) as (engine, _):
+            await engine.status()
+            other = RemoteEngine(engine.address)
+            with pytest.raises(EngineError, match="1 visitors: try again in a minute"):
+                await other.status()
+            await engine.close()
+            await asyncio.sleep(0.05)
+            assert (await other.status()).visitors == 1
+            await other.close()
+
+    asyncio.run(play())
+
+
+def test_what_nobody_uses_is_let_go(serving, ask, until):
+    async def play():
+        async with serving(idle_seconds=1) as (engine, house):
+            run = engine.run(ask(), window=1)
+            await anext(run)
+            await until(lambda: house.engine.running == 0)
+            with pytest.raises(EngineError, match="left alone"):
+                await anext(run)
+            link = await engine.connect()
+            await until(lambda: link.over)
+            assert not house.visitors
+            assert (await engine.status()).visitors == 1  # and asking again connects again
+
+    asyncio.run(play())
+
+
+def test_a_step_that_is_too_heavy_is_refused(serving, ask, until):
+    async def play():
+        async with serving(max_answer_bytes=200) as (engine, house):
+            with pytest.raises(EngineError, match="more than the 200 allowed"):
+                await collect(engine.run(ask(prompt="y" * 300)))
+            await until(lambda: house.engine.running == 0)
+
+    asyncio.run(play())
+
+
+def test_a_pair_that_cannot_be_loaded_is_told_by_health(decoder, capsys):
+    def broken(target, draft):
+        raise ModelError("The model has no weights: give its folder some.")
+
+    async def play():
+        house = House(LocalEngine(decoder, broken, Limits()), Limits())
+        await house.warm()
+        state = msgspec.json.decode((await house.health(None)).body)
+        assert not state["ok"] and state["error"] == "The model has no weights: give its folder some."
+        assert "no weights" in capsys.readouterr().err
+        await house.engine.close()
+
+    asyncio.run(play())
+
+
+def test_health(serving):
+    async def play():
+        async with serving() as (engine, _):
+            await engine.status()
+            host, port = engine.address.split(":")
+            reader, writer = await asyncio.open_connection(host, int(port))
+            writer.write(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            head, body = (await reader.read()).split(b"\r\n\r\n")
+            writer.close()
+            assert b" 200 " in head.splitlines()[0]
+            assert msgspec.json.decode(body) == {"ok": True, "models": [], "visitors": 1}
+
+    asyncio.run(play())

@@ -1,0 +1,169 @@
+"""Traces made up by rule, to test views without a model: laws are real distributions, verdicts follow their coins."""
+
+from __future__ import annotations
+
+import math
+import random
+import struct
+
+from labkit.trace import (
+    ACCEPTED,
+    REFUSED,
+    UNREACHED,
+    Belief,
+    Closing,
+    Cost,
+    Opening,
+    Request,
+    Setting,
+    Step,
+    Test,
+    Trace,
+    Tree,
+)
+
+# fmt: off
+HOSTILE = ["<script>alert(1)</script>", "<img src=x onerror=alert(1)>", "<b>", "<a href='javascript:alert(1)'>",
+           "$x^2$", "&amp;", "%{x}"]
+WORDS = ["def", " read", "(", "path", "):", "\n    ", '"""', " config", "\n        ", ".", " =", " value", " return",
+         "é", "日本", "\t", "…"]
+# fmt: on
+VOCABULARY = 64
+
+
+def pieces() -> dict[int, str]:
+    """64 tokens: ordinary ones, hostile ones, and plain fillers."""
+    texts = WORDS + HOSTILE
+    return {token: texts[token] if token < len(texts) else f" word{token}" for token in range(VOCABULARY)}
+
+
+def law(random: random.Random, size: int = VOCABULARY, sharpness: float = 2.0) -> list[float]:
+    """ln p of a random distribution, [size]."""
+    scores = [random.gauss(0, sharpness) for _ in range(size)]
+    total = math.log(sum(math.exp(score) for score in scores))
+    return [score - total for score in scores]
+
+
+def packed(logprobs: list[float]) -> bytes:
+    """A law as a trace stores it: little-endian float16."""
+    return struct.pack(f"<{len(logprobs)}e", *logprobs)
+
+
+def belief(random: random.Random, token: int, keep_law: bool) -> Belief:
+    logs = law(random)
+    order = sorted(range(len(logs)), key=lambda t: -logs[t])
+    entropy = -sum(math.exp(x) * x for x in logs)
+    top = order[:8]
+    return Belief(
+        token, entropy, logs[token], order.index(token), top, [logs[t] for t in top], packed(logs) if keep_law else None
+    )
+
+
+def tree(random: random.Random, size: int, width: int = 3, drafted: bool = True) -> Tree:
+    """A random tree of `size` nodes, verified by the residual rule's coins (or by matching, when nothing was drawn)."""
+    parents = [-1] + [random.randint(max(-1, node - width * 3), node - 1) for node in range(1, size)]
+    tokens = [random.randrange(VOCABULARY) for _ in range(size)]
+    made = Tree(
+        tokens,
+        parents,
+        kind="without_replacement" if drafted else "deterministic",
+        source="draft" if drafted else "matrix",
+    )
+    if drafted:
+        made.draft_logprobs = [math.log(random.uniform(0.01, 0.9)) for _ in range(size)]
+        made.draft_entropies = [random.uniform(0, 3) for _ in range(size)]
+    made.target_logprobs = [math.log(random.uniform(0.01, 0.9)) for _ in range(size)]
+    made.target_entropies = [random.uniform(0, 3) for _ in range(size)]
+    made.verdicts, made.reasons = [UNREACHED] * size, ["its parent was not accepted"] * size
+    made.coins, made.thresholds, made.order = [None] * size, [None] * size, [None] * size
+    at, place = -1, 0
+    while True:
+        follow = None
+        for node in [node for node in range(size) if parents[node] == at]:
+            coin, threshold = random.random(), random.random()
+            accepted = coin < threshold
+            made.verdicts[node] = ACCEPTED if accepted else REFUSED
+            made.order[node], place = place, place + 1
+            if drafted:
+                made.coins[node], made.thresholds[node] = coin, threshold
+                made.reasons[node] = "coin below p/q" if accepted else "coin above p/q"
+            else:
+                made.reasons[node] = "is the likeliest" if accepted else "is not the likeliest"
+            if accepted:
+                follow = node
+                break
+        if follow is None:
+            break
+        made.path.append(follow)
+        at = follow
+    made.added, made.added_logprob, made.added_from = random.randrange(VOCABULARY), math.log(0.4), "residual"
+    return made
+
+
+def test_of(random: random.Random, made: Tree, node: int) -> Test:
+    """p, q and residual of one tested node over the whole small vocabulary, 12 tokens named."""
+    p, q = ([math.exp(x) for x in law(random)] for _ in range(2))
+    left = [max(a - b, 0) for a, b in zip(p, q)]
+    residual = [x / sum(left) for x in left]
+    best = sorted(range(VOCABULARY), key=lambda t: -max(p[t], q[t]))
+    shown = list(dict.fromkeys([made.tokens[node], made.added, *best[:12]]))
+    rest = [1 - sum(values[t] for t in shown) for values in (p, q, residual)]
+    agreement = sum(map(min, p, q))
+    return Test(
+        node, shown, [p[t] for t in shown], [q[t] for t in shown], [residual[t] for t in shown], agreement, *rest
+    )
+
+
+def plain_trace(tokens: int = 20, seed: int = 1, laws: bool = True) -> Trace:
+    """Plain decoding, one token a step, with the prompt's beliefs and whole laws."""
+    chance = random.Random(seed)
+    prompt = [chance.randrange(VOCABULARY) for _ in range(6)]
+    request = Request(
+        method="plain",
+        temperature=0.8,
+        transforms=[Setting("top-k", {"k": 8}), Setting("top-p", {"p": 0.9})],
+        max_new_tokens=tokens,
+    )
+    opening = Opening(
+        request,
+        prompt,
+        [belief(chance, token, laws) for token in prompt[1:]],
+        pieces(),
+        "target",
+        vocabulary=VOCABULARY,
+    )
+    trace = Trace(opening)
+    for _ in range(tokens):
+        token = chance.randrange(VOCABULARY)
+        cost = Cost(target_forwards=1, target_tokens=1, target_seconds=0.002, seconds=0.003)
+        trace.add(Step([token], sources=["target"], beliefs=[belief(chance, token, laws)], cost=cost))
+    trace.add(Closing("length"))
+    return trace
+
+
+def tree_trace(steps: int = 6, nodes: int = 16, seed: int = 2, drafted: bool = True) -> Trace:
+    """Tree speculation with the tests of every step."""
+    chance = random.Random(seed)
+    prompt = [chance.randrange(VOCABULARY) for _ in range(6)]
+    method = "chain" if drafted else "token-recycling"
+    trace = Trace(
+        Opening(
+            Request(method=method, temperature=0.7),
+            prompt,
+            [],
+            pieces(),
+            "target",
+            "draft" if drafted else "",
+            vocabulary=VOCABULARY,
+        )
+    )
+    for _ in range(steps):
+        made = tree(chance, nodes, drafted=drafted)
+        emitted = [made.tokens[node] for node in made.path] + [made.added]
+        tested = [node for node in range(nodes) if made.verdicts[node] != UNREACHED]
+        cost = Cost(1, nodes + 1, 0.004, nodes, nodes, 0.002, 0.007)
+        sources = [made.source] * len(made.path) + ["target"]
+        beliefs = [belief(chance, token, False) for token in emitted]
+        trace.add(Step(emitted, None, sources, beliefs, made, [test_of(chance, made, node) for node in tested], cost))
+    trace.add(Closing("length"))
+    return trace

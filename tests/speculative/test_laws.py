@@ -1,0 +1,166 @@
+"""Above temperature 0: what every lossless method writes has exactly the target's law, and broken ones are caught.
+
+Five letters, so that the law of the first three tokens can be enumerated; thousands of seeds against it, by chi-square.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+import pytest
+import tiny_models
+import torch
+from scipy.stats import chisquare
+
+from labkit import lm
+from labkit.llama import LlamaCache
+from labkit.lm import Session
+from labkit.methods import all_methods, build_law, build_method
+from labkit.speculative import verify
+from labkit.speculative.chain import Chain
+from labkit.speculative.ground import MATCH
+from labkit.trace import Setting
+
+LETTERS, PROMPT, TOKENS, SEEDS = 5, [1, 2, 3, 1, 2], 3, 3000
+FEWER = 1500  # enough to catch what is broken
+LAWS = {"temperature 1": (1.0, []), "0.7, top-p 0.9": (0.7, [Setting("top-p", {"p": 0.9})])}
+SMALL = {"chain": {"length": 3}, "token-recycling": {"width": 4}}  # rows of the matrix have at most five letters
+LOSSLESS = sorted(name for name, method in all_methods().items() if method.lossless)
+CASES = [(name, SMALL.get(name, {}), law) for name in LOSSLESS for law in LAWS]
+CASES += [
+    ("chain", {"length": 2, "verifier": MATCH}, "0.7, top-p 0.9"),
+    ("chain", {"length": 2, "heat": 2.0}, "temperature 1"),
+    ("chain", {"length": 3, "doubt": 0.4}, "0.7, top-p 0.9"),
+    ("token-recycling", {"width": 3, "shape": "80 nodes", "start_from": "hot"}, "temperature 1"),
+    ("lookup", {"length": 2, "longest": 1}, "temperature 1"),
+]
+
+
+@pytest.fixture(scope="module")
+def pair():
+    return tiny_models.letters_pair("llama, grouped, tied", LETTERS)
+
+
+@pytest.fixture(scope="module")
+def exact(pair):
+    """`exact(law)`: the probability of every text of three tokens, one forward a prefix."""
+    known = {}
+
+    def enumerate_texts(name):
+        if name not in known:
+            law, texts = build_law(*LAWS[name]), {(): 1.0}
+            for _ in range(TOKENS):
+                grown = {}
+                for text, weight in texts.items():
+                    p = law(Session(pair.target, [*PROMPT, *text]).logits).tolist()
+                    grown.update({(*text, token): weight * share for token, share in enumerate(p)})
+                texts = grown
+            known[name] = texts
+        return known[name]
+
+    return enumerate_texts
+
+
+def write(pair, method, law, seed, memory) -> tuple[int, ...]:
+    draft = Session(pair.draft, PROMPT, law) if method.drafts == "model" else None
+    session = Session(pair.target, PROMPT, law, draft, memory)
+    out: list[int] = []
+    with torch.inference_mode():
+        steps = method.steps(session, torch.Generator().manual_seed(seed))
+        while len(out) < TOKENS:
+            out += next(steps).emitted
+    return tuple(out[:TOKENS])
+
+
+def p_value(pair, make, name: str, texts: dict, seeds: int = SEEDS) -> float:
+    """Chi-square of `seeds` runs over all texts expected at least five times; the others are pooled."""
+    law, memory = build_law(*LAWS[name]), {}
+    counts = dict.fromkeys(texts, 0)
+    for seed in range(seeds):
+        counts[write(pair, make(), law, seed, memory)] += 1
+    frequent = [text for text, share in texts.items() if share * seeds >= 5]
+    seen, due = [counts[text] for text in frequent], [texts[text] * seeds for text in frequent]
+    assert all(counts[text] == 0 for text, share in texts.items() if share == 0), "a text the law forbids was written"
+    assert len(frequent) >= 15, "a law this narrow tests nothing"
+    if (rest := seeds - sum(due)) > 1:
+        seen, due = [*seen, seeds - sum(seen)], [*due, rest]
+    return chisquare(seen, due, sum_check=False).pvalue
+
+
+@pytest.mark.parametrize(("method", "knobs", "law"), CASES, ids=str)
+def test_the_law_is_kept(method, knobs, law, pair, exact):
+    assert p_value(pair, lambda: build_method(method, knobs), law, exact(law)) > 1e-3
+
+
+def test_drafts_are_sometimes_refused(pair):
+    """Else the tests above would test nothing."""
+    verdicts = {}
+    for name, knobs, _ in CASES:
+        method, law = build_method(name, knobs), build_law(1.0, [])
+        if method.drafts:
+            draft = Session(pair.draft, PROMPT, law) if method.drafts == "model" else None
+            steps = method.steps(Session(pair.target, PROMPT, law, draft), torch.Generator().manual_seed(0))
+            with torch.inference_mode():
+                trees = [step.tree for step in itertools.islice(steps, 40)]
+            verdicts[name, str(knobs)] = {verdict for tree in trees for verdict in tree.verdicts}
+    assert all({"accepted", "refused"} <= seen for seen in verdicts.values()), verdicts
+
+
+# -- broken on purpose -------------------------------------------------------------------------------------------------
+
+
+def no_residual(tree, p, q, rng):
+    """Draws from p, not from what the draft left of it."""
+    outcome = verify.residual_chain(tree, p, q, rng)
+    if outcome.added_from == "residual":
+        outcome.added = verify.draw(p[outcome.path[-1] + 1 if outcome.path else 0], rng)
+    return outcome
+
+
+@dataclass
+class Forgetful(Chain):
+    """Drops drafted tokens it likes less than the best: decides after the draw, so the law is lost."""
+
+    def propose(self, session, rng):
+        proposal = super().propose(session, rng)
+        tokens, laws = proposal.tree.tokens, proposal.laws
+        liked = [token == int(row.argmax()) for token, row in zip(tokens, laws)]
+        keep = liked.index(False) if False in liked else len(tokens)
+        tree = type(proposal.tree)(tokens[:keep], proposal.tree.parents[:keep], kind="iid")
+        return type(proposal)(tree, laws[:keep])
+
+
+def test_sampling_without_the_residual_is_caught(pair, exact, monkeypatch):
+    class Verify:
+        residual_chain = staticmethod(no_residual)
+
+        def __getattr__(self, name):
+            return getattr(verify, name)
+
+    monkeypatch.setattr("labkit.speculative.ground.verify", Verify())
+    assert p_value(pair, lambda: build_method("chain", {"length": 3}), "temperature 1", exact("temperature 1"), FEWER) < 1e-6
+
+
+def test_dropped_drafts_are_caught(pair, exact):
+    assert p_value(pair, lambda: Forgetful(length=3), "temperature 1", exact("temperature 1"), FEWER) < 1e-6
+
+
+def test_rejected_rows_left_in_the_cache_are_caught(pair, exact, monkeypatch):
+    def keep(self, length, rows):
+        self.length = length + len(rows)  # as many rows as should stay, but not the ones that should
+
+    monkeypatch.setattr(LlamaCache, "keep", keep)
+    make = lambda: build_method("token-recycling", {"width": 4})  # noqa: E731
+    assert p_value(pair, make, "temperature 1", exact("temperature 1"), FEWER) < 1e-6
+
+
+def test_positions_by_index_are_caught(pair, exact, monkeypatch):
+    real = lm._shape
+
+    def shape(parents, lead):
+        return tuple(range(1, len(parents) + 1)), real(parents, lead)[1]
+
+    monkeypatch.setattr(lm, "_shape", shape)
+    make = lambda: build_method("token-recycling", {"width": 4})  # noqa: E731
+    assert p_value(pair, make, "temperature 1", exact("temperature 1"), FEWER) < 1e-6
