@@ -180,11 +180,12 @@ def view(
 ) -> None:
     """Draw a saved trace into a file, with no model.
 
-    Example: labkit view run.json -o tree.svg --view tree --step 12
+    Example: labkit view run.json -o tree.svg --view draft_tree --step 12
     """
     from labkit import figures
+    from labkit.views import export
 
-    figures.save(figures.draw(trace, name, step), output)
+    export.write(figures.draw(trace, name, step), output)
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)
@@ -222,9 +223,10 @@ def bench_ui(
     """
     from labkit.bench.ui import measure
 
-    figures = measure(repeats)
-    cells = [[figure.name, figure.shown, figure.budget_shown, "met" if figure.met else "MISSED"] for figure in figures]
-    _show([_whole(figure) for figure in figures], ["what", "measured", "budget", ""], cells, as_json)
+    with _quiet(as_json).status("starting") as status:
+        found = measure(repeats, status.update)
+    cells = [one.cells() for one in found]
+    _show([one.row() for one in found], ["what", "median / p95", "times", "budget", ""], cells, as_json)
 
 
 @app.command()

@@ -49,22 +49,22 @@ class Knob(msgspec.Struct, frozen=True, omit_defaults=True):
                 return words[value.lower()]
             if isinstance(value, bool):
                 return value
-            raise KnobError(f"{name} is {value!r}, but it is a switch: set it to true or false.")
+            raise KnobError(f"{name} is {value!r:.60}, but it is a switch: set it to true or false.")
         if self.kind == "choice":
             if value in self.choices:
                 return str(value)
-            raise KnobError(f"{name} is {value!r}: choose one of {', '.join(self.choices)}.")
+            raise KnobError(f"{name} is {value!r:.60}: choose one of {', '.join(self.choices)}.")
         try:
             number = float(value) if not isinstance(value, bool) else math.nan
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             number = math.nan
         span = f"from {self.low:g} to {self.high:g}{' ' + self.unit if self.unit else ''}"
         if not math.isfinite(number):
-            raise KnobError(f"{name} is {value!r}, which is no number: choose one {span}.")
+            raise KnobError(f"{name} is {value!r:.60}, which is no number: choose one {span}.")
         if self.kind == "int" and number != int(number):
-            raise KnobError(f"{name} is {number:g}, but it counts whole things: choose a whole number {span}.")
+            raise KnobError(f"{name} is {number:.12g}, but it counts whole things: choose a whole number {span}.")
         if not self.low <= number <= self.high:
-            raise KnobError(f"{name} is {number:g}, outside its range: choose a value {span}.")
+            raise KnobError(f"{name} is {number:.12g}, outside its range: choose a value {span}.")
         return int(number) if self.kind == "int" else number
 
 

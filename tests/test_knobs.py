@@ -55,7 +55,7 @@ def test_build_checks_and_fills_in():
         ({"cups": None}, "Cups is None, which is no number: choose one from 1 to 8 cups."),
         ({"heat": float("nan")}, "Heat of it is nan, which is no number: choose one from 0 to 1."),
         ({"heat": float("inf")}, "Heat of it is inf, which is no number: choose one from 0 to 1."),
-        ({"heat": 10**400}, None),
+        ({"heat": 10**400}, f"Heat of it is 1{'0' * 59}, which is no number: choose one from 0 to 1."),
         ({"heat": [1]}, "Heat of it is [1], which is no number: choose one from 0 to 1."),
         ({"heat": 1.0000001}, "Heat of it is 1.0000001, outside its range: choose a value from 0 to 1."),
         ({"whistle": 1}, "Whistle is 1, but it is a switch: set it to true or false."),
@@ -65,13 +65,12 @@ def test_build_checks_and_fills_in():
         ({"serial": 8}, "There is no knob 'serial': choose one of cups, heat, whistle, tea."),
         ({"__class__": 8}, "There is no knob '__class__': choose one of cups, heat, whistle, tea."),
     ],
-    ids=str,
+    ids=lambda value: str(value)[:40],
 )
 def test_a_wrong_value_is_told_its_mend(values, sentence):
     with pytest.raises(KnobError) as caught:
         build(Kettle, values)
-    if sentence:
-        assert str(caught.value) == sentence
+    assert str(caught.value) == sentence
 
 
 def test_something_without_knobs_says_so():

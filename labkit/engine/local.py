@@ -19,8 +19,8 @@ from labkit.trace import Event, Request
 NO_DRAFT = "none"  # as in labkit.models, which imports torch
 
 # Parameters below which one thread serves best on a CPU. Two threads of the shipped target (7M) wait for each other
-# whenever something else wants a core: plain decoding took 17 to 23 ms a step beside other work on two cores, and 3 to 5
-# with one thread.
+# whenever something else wants a core: plain decoding took 17 to 23 ms a step beside other work on two cores, and with
+# one thread 3 to 5.
 SMALL = 30_000_000
 
 

@@ -70,7 +70,7 @@ class Check(msgspec.Struct):
         kinds = get_type_hints(check)
         try:
             inspect.signature(check).bind(pair, **self.words)
-            words = {name: msgspec.convert(value, kinds[name]) for name, value in self.words.items()}
+            words = {name: msgspec.convert(value, kinds[name], str_keys=True) for name, value in self.words.items()}
         except (TypeError, msgspec.ValidationError) as wrong:
             raise EngineError(f"The question 'check' cannot be asked like this ({wrong}): correct that word.") from None
         _check_ids(words["ids"], pair, limits)

@@ -64,19 +64,18 @@ class House:
         if not _is_at_home(line.headers.get("origin")):
             await line.close()  # before `accept`: the handshake is answered with 403
             return
-        await line.accept()
-        if len(self.visitors) >= self.limits.max_visitors:
-            await line.close(TRY_LATER, f"The engine already has {len(self.visitors)} visitors: try again in a minute.")
-            return
         visitor = Visitor(self, line)
-        self.visitors.add(visitor)
-        try:
-            await visitor.serve()
-        except WebSocketDisconnect:
-            pass  # it left while an answer was under way
-        finally:
-            self.visitors.discard(visitor)
-            visitor.leave()
+        with contextlib.suppress(WebSocketDisconnect):  # it left while an answer was under way
+            await line.accept()
+            if (here := len(self.visitors)) >= self.limits.max_visitors:
+                await line.close(TRY_LATER, f"The engine already has {here} visitors: try again in a minute.")
+                return
+            self.visitors.add(visitor)
+            try:
+                await visitor.serve()
+            finally:
+                self.visitors.discard(visitor)
+                visitor.leave()
 
 
 class Visitor:

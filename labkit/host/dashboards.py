@@ -22,6 +22,7 @@ from traitlets.config import Config  # noqa: E402
 from voila.app import Voila  # noqa: E402
 
 from labkit.host.kernels import PatientKernelManager, PromptConnection  # noqa: E402
+from labkit.host.launch import PINGS  # noqa: E402
 
 WELCOME = "00_welcome.ipynb"
 WARM_UP = 4.0  # seconds after the start, and after a warm kernel was taken: first the page that somebody waits for
@@ -71,6 +72,7 @@ def settings(notebooks: Path, port: int, pool: int) -> Config:
         pool=pool,
         log_level="ERROR",  # its warnings say that a notebook is not trusted, which here means nothing
         kernel_websocket_connection_class=PromptConnection,
+        tornado_settings=PINGS,
     )
     config.VoilaConfiguration = Config(
         template="labkit",
@@ -82,6 +84,8 @@ def settings(notebooks: Path, port: int, pool: int) -> Config:
         extension_denylist=["jupyterlab-plotly"],
         show_tracebacks=False,
     )
+    # titles and code for those who open the page as a notebook: here they are neither shown nor run
+    config.TagRemovePreprocessor = Config(enabled=True, remove_cell_tags={"lab-only"})
     pools = {"default": {"pool_size": 0}, WELCOME: {"pool_size": pool}}
     config.VoilaKernelManager = Config(kernel_pools_config=pools, fill_delay=WARM_UP)
     config.MappingKernelManager = Config(

@@ -24,6 +24,9 @@ from labkit.errors import LabError
 from labkit.host import guard
 from labkit.paths import NOTEBOOKS, PACKAGE
 
+# jupyter_server's default, three intervals, is longer than tornado allows, which it then says at every connection
+PINGS = {"ws_ping_timeout": 30_000}  # milliseconds
+
 
 class Family:
     """Child processes that never outlive this one. Use it with `with`."""
@@ -76,6 +79,7 @@ def jupyterlab_command(notebooks: Path, port: int, token: str) -> list[str]:
         "ServerApp.root_dir": notebooks,
         "ServerApp.log_level": "WARN",
         "ServerApp.allow_root": True,  # nobody else's machine can reach it, and in containers everybody is root
+        "ServerApp.tornado_settings": PINGS,
         "ServerApp.kernel_websocket_connection_class": "labkit.host.kernels.PromptConnection",
         "IdentityProvider.token": token,
         "LabApp.news_url": None,
@@ -141,7 +145,7 @@ def wait(ready, child: subprocess.Popen, name: str, seconds: float = 60) -> None
 
 
 def stop_on_signals() -> None:
-    """Give SIGTERM and a closed terminal the orderly end of Ctrl-C; Ctrl-C too, which a script switches off with `&`."""
+    """Let SIGTERM and a closed terminal end it as Ctrl-C does; and Ctrl-C too, which a script's `&` switches off."""
 
     def leave(number, _frame):
         raise KeyboardInterrupt(signal.Signals(number).name)

@@ -31,7 +31,7 @@ def check(
     draws: int = 2_000,
     seed: int = 0,
     temperature: float = 1.0,
-    transforms: list | tuple = (),
+    transforms: list = (),
     heat: float = 1.0,
     counts: dict[int, int] | None = None,
 ) -> dict[str, Any]:

@@ -139,4 +139,4 @@ def kept_tests(tree: Tree, p: Tensor, laws: Tensor | None, outcome: verify.Outco
 
 def verifier_knob():
     """The knob of methods whose drafts were drawn from a law: both verifiers are lossless."""
-    return knob(RESIDUAL, choices=(RESIDUAL, MATCH), label="Verifier", help="both keep the target's law; V0 at temperature 0")
+    return knob(RESIDUAL, choices=(RESIDUAL, MATCH), label="Verifier", help="both are lossless")

@@ -19,7 +19,7 @@ class Lookup(Speculative):
     name, title, drafts = "lookup", "Prompt lookup", "free"
     verifier = MATCH
     length: int = knob(10, 1, 24, unit="tokens", label="Copied tokens", help="proposed after a match")
-    longest: int = knob(3, 1, 6, unit="tokens", label="Longest match", help="n-grams of at most this many tokens are looked up")
+    longest: int = knob(3, 1, 6, unit="tokens", label="Longest match", help="of the last tokens")
 
     def start(self, session):
         self.seen = [{} for _ in range(self.longest)]  # per n: n-gram -> where what follows it begins, latest wins

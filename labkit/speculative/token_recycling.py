@@ -46,10 +46,10 @@ class TokenRecycling(Speculative):
     name, title, paper, drafts = "token-recycling", "Token Recycling", "P025", "free"
     verifier = MATCH
     shape: str = knob("30 nodes", choices=tuple(LEVELS), label="Tree template", help="80 nodes is the paper's")
-    width: int = knob(8, 2, 16, unit="tokens", label="Successors kept", help="per token of the vocabulary")
-    start_from: str = knob("cold", choices=("cold", "hot"), label="Start", help="hot: with what earlier runs left in the matrix")
+    width: int = knob(8, 2, 16, unit="tokens", label="Successors kept", help="kept for every token")
+    start_from: str = knob("cold", choices=("cold", "hot"), label="Start", help="hot: keep what runs left")
     learn_from: str = knob("every node", choices=("every node", "accepted only"), label="Learn from", help="whose logits update rows")
-    learn_prompt: bool = knob(True, label="Learn the prompt", help="fill rows from the prompt's logits; off in the release")
+    learn_prompt: bool = knob(True, label="Learn the prompt", help="off in the release")
 
     def start(self, session):
         empty = torch.full((session.runner.vocabulary, self.width), -1, dtype=torch.int64)

@@ -324,6 +324,7 @@ class Drive:
                 lane.state, lane.error = "running", None
             self.tell(lane)
         clock, told = asyncio.get_running_loop().time, 0.0
+        patient = {lane for lane in goals if lane.trace is not None}  # their runs may have died while nobody looked
         while goals and not job.halt.done():
             for lane in list(goals):
                 try:
@@ -335,6 +336,10 @@ class Drive:
                     if not isinstance(error, LabError):
                         log.exception("the run broke")
                     await lane.drop()
+                    if isinstance(error, EngineError) and lane in patient:
+                        patient.discard(lane)
+                        await lane.begin(self.engine, lane.request, 1 if steps == 1 else WINDOW)
+                        continue
                     lane.fail(error)
                     if isinstance(error, EngineError):
                         self._say_health({"error": str(error)})

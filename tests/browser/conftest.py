@@ -18,7 +18,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -28,6 +27,7 @@ import nbformat
 import pytest
 from playwright.sync_api import sync_playwright
 
+from labkit.bench.ui import chromium_path
 from labkit.host import launch
 from labkit.paths import NOTEBOOKS
 
@@ -35,15 +35,6 @@ TOKEN = "test"
 PATIENCE = 30_000  # milliseconds until a wait in the page gives up
 # ipywidgets' own extension says these in Voila, about itself
 ALLOWED = ("Unsatisfied version", "No satisfying version")
-
-
-def chromium_path() -> str:
-    """Chromium from `LABKIT_CHROMIUM`, or the distribution's own."""
-    names = ("chromium", "chromium-browser", "google-chrome")
-    found = os.environ.get("LABKIT_CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
-    if not found:
-        pytest.fail("No Chromium found: install the distribution's package, or set LABKIT_CHROMIUM to its path.")
-    return found
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from labkit.ui import assets
 from labkit.views import layout, read
 from labkit.views.text import cut, short, shown
 
-EXPORTS = """applySampling entropyAfter decodeLaw layoutTree treeEdge shownChildren treeChildren nodesBehind TREE pieceShown
+EXPORTS = """applySampling entropyAfter decodeLaw layoutTree treeEdge foldableGroups treeChildren nodesBehind TREE pieceShown
 pieceShort pieceCut pieceSpoken makeStore makeLane openLane addStep samplingOf stepTree patterns treeView distView curveView
 verifyView costView checkView CHECK_BROKEN chartTemplate html""".split()
 

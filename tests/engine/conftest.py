@@ -116,3 +116,13 @@ def until():
                 await asyncio.sleep(0.005)
 
     return wait
+
+
+@pytest.fixture
+def collect():
+    """A task that pulls every event of a run."""
+
+    async def gather(events):
+        return [event async for event in events]
+
+    return lambda events: asyncio.ensure_future(gather(events))

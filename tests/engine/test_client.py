@@ -22,13 +22,12 @@ HEAVY = "[name for name in ('torch', 'numpy', 'pandas', 'transformers') if name 
 ROOT = Path(labkit.__file__).parents[1]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{Path(__file__).parent}"}
 
-# The server's own `main`, with the fake decoder in place of models.
+# The server's own `main`, with the fake decoder in place of models; without them it does not wait for torch either.
 SERVER = """
-import labkit.engine.server as server
 from conftest import Decoder, fake_pair
-from labkit.engine.limits import Limits
-from labkit.engine.local import LocalEngine
-server.LocalEngine = lambda limits: LocalEngine(Decoder(0.01), fake_pair, limits)
+from labkit.engine import local, server
+server.LocalEngine = lambda limits: local.LocalEngine(Decoder(0.01), fake_pair, limits)
+local._names = lambda target, draft: (target or "lab-target", draft or "lab-draft")
 server.main(port=PORT)
 """
 

@@ -10,20 +10,12 @@ from labkit.engine import frames
 from labkit.engine.limits import Limits, packed
 from labkit.engine.local import LocalEngine
 from labkit.engine.protocol import Status
-from labkit.engine.remote import RemoteEngine
 from labkit.engine.server import House
-from labkit.errors import EngineError, KnobError, LabError, ModelError, PromptError
-from labkit.trace import Closing, Opening, Request, Step, Trace
+from labkit.errors import EngineError, KnobError, ModelError, PromptError
+from labkit.trace import Closing, Opening, Step, Trace
 
 
-def collect(events) -> asyncio.Task:
-    async def gather():
-        return [event async for event in events]
-
-    return asyncio.ensure_future(gather())
-
-
-def test_a_run_arrives_whole_and_in_order(serving, ask, decoder, until):
+def test_a_run_arrives_whole_and_in_order(serving, ask, decoder, until, collect):
     async def play():
         async with serving() as (engine, house):
             events = await collect(engine.run(ask(5)))
@@ -36,7 +28,7 @@ def test_a_run_arrives_whole_and_in_order(serving, ask, decoder, until):
     asyncio.run(play())
 
 
-def test_server_and_this_process_give_the_same_trace(serving, ask, local):
+def test_server_and_this_process_give_the_same_trace(serving, ask, local, collect):
     async def trace(engine):
         events = await collect(engine.run(ask(6, seed=3)))
         return Trace(events[0], events[1:-1], events[-1]).dumps()
@@ -77,7 +69,7 @@ def test_closing_a_run_frees_it_and_stops_the_work(serving, ask, decoder, until)
     asyncio.run(play())
 
 
-def test_a_cancelled_task_does_not_wait_for_the_step_under_way(serving, ask, decoder, until):
+def test_a_cancelled_task_does_not_wait_for_the_step_under_way(serving, ask, decoder, until, collect):
     async def play():
         decoder.gate.clear()
         async with serving() as (engine, house):
@@ -111,7 +103,7 @@ def test_a_cancel_is_acknowledged_while_the_step_goes_on(serving, ask, decoder):
     asyncio.run(play())
 
 
-def test_stop_then_run_does_not_count_the_stopped_run(serving, ask, decoder, until):
+def test_stop_then_run_does_not_count_the_stopped_run(serving, ask, decoder, until, collect):
     async def play():
         decoder.gate.clear()
         async with serving(max_runs_per_visitor=1) as (engine, _):
@@ -126,7 +118,7 @@ def test_stop_then_run_does_not_count_the_stopped_run(serving, ask, decoder, unt
     asyncio.run(play())
 
 
-def test_runs_take_turns(serving, ask, decoder, until):
+def test_runs_take_turns(serving, ask, decoder, until, collect):
     async def play():
         decoder.seconds = 0.003
         async with serving() as (engine, house):
@@ -161,7 +153,7 @@ def test_a_vanished_visitor_is_forgotten_with_all_it_had(serving, ask, decoder, 
     asyncio.run(play())
 
 
-def test_errors_keep_their_class_and_their_sentence(serving, ask, decoder, capsys, until):
+def test_errors_keep_their_class_and_their_sentence(serving, ask, decoder, capsys, until, collect):
     decoder.fail = {2: KnobError("The knob is 9: choose from 1 to 4.")}
 
     async def play():
@@ -188,40 +180,6 @@ def test_errors_keep_their_class_and_their_sentence(serving, ask, decoder, capsy
     asyncio.run(play())
 
 
-@pytest.mark.parametrize(
-    "wrong, kind, words",
-    [
-        (dict(max_new_tokens=0), KnobError, "choose from 1 to 50"),
-        (dict(max_new_tokens=51), KnobError, "choose from 1 to 50"),
-        (dict(max_new_tokens="7"), EngineError, "max_new_tokens"),
-        (dict(ids=["a"]), EngineError, "malformed"),
-        (dict(ids=[1] * 101), PromptError, "101 tokens"),
-        (dict(prompt="x" * 101), PromptError, "101 tokens"),
-        (dict(prompt="x" * 10_000), PromptError, "10,000 characters"),
-        (dict(prompt="\ud800"), EngineError, "malformed"),
-        (dict(seed=2**70), EngineError, "malformed"),
-        (dict(transforms=[{"name": 5}]), EngineError, "malformed"),
-        (dict(knobs={"a": object()}), EngineError, "malformed"),
-        (dict(target="../../etc"), LabError, "not offered"),
-    ],
-)
-def test_a_bad_request_is_one_sentence_here_and_there(serving, local, wrong, kind, words):
-    limits = dict(max_new_tokens=50, max_prompt_tokens=100)
-    request = Request(**{"method": "fake", "prompt": "ab", "max_new_tokens": 5, **wrong})
-
-    async def refusal(engine):
-        with pytest.raises(kind, match=words) as error:
-            await collect(engine.run(request))
-        return type(error.value), str(error.value)
-
-    async def play():
-        async with serving(**limits) as (remote, _):
-            assert await refusal(remote) == await refusal(local(**limits))
-            assert (await remote.status()).where == remote.address  # the connection survived it
-
-    asyncio.run(play())
-
-
 def test_questions_are_answered(serving, local):
     async def play():
         async with serving() as (engine, _):
@@ -237,66 +195,6 @@ def test_questions_are_answered(serving, local):
                 await engine.look("tokens", text=5)
             with pytest.raises(EngineError, match="cannot be sent"):
                 await engine.look("tokens", text=object())
-
-    asyncio.run(play())
-
-
-def test_a_visitor_cannot_pile_up_runs_or_questions(serving, ask, decoder, until):
-    async def play():
-        decoder.gate.clear()
-        async with serving(max_runs_per_visitor=2, max_questions_per_visitor=3) as (engine, house):
-            runs = [collect(engine.run(ask(20))) for _ in range(2)]
-            await until(lambda: decoder.waiting and house.engine.running == 2)
-            with pytest.raises(EngineError, match="2 runs are open"):
-                await collect(engine.run(ask()))
-            questions = [asyncio.ensure_future(engine.look("tokens", text="abc")) for _ in range(6)]
-            await until(lambda: sum(question.done() for question in questions) == 3)
-            decoder.gate.set()
-            answers = await asyncio.gather(*questions, return_exceptions=True)
-            assert [answer["count"] for answer in answers[:3]] == [3, 3, 3]
-            assert all("3 questions are waiting" in str(answer) for answer in answers[3:])
-            await asyncio.gather(*runs)
-
-    asyncio.run(play())
-
-
-def test_the_house_can_be_full(serving, ask):
-    async def play():
-        async with serving(max_visitors=1) as (engine, _):
-            await engine.status()
-            other = RemoteEngine(engine.address)
-            with pytest.raises(EngineError, match="1 visitors: try again in a minute"):
-                await other.status()
-            await engine.close()
-            await asyncio.sleep(0.05)
-            assert (await other.status()).visitors == 1
-            await other.close()
-
-    asyncio.run(play())
-
-
-def test_what_nobody_uses_is_let_go(serving, ask, until):
-    async def play():
-        async with serving(idle_seconds=1) as (engine, house):
-            run = engine.run(ask(), window=1)
-            await anext(run)
-            await until(lambda: house.engine.running == 0)
-            with pytest.raises(EngineError, match="left alone"):
-                await anext(run)
-            link = await engine.connect()
-            await until(lambda: link.over)
-            assert not house.visitors
-            assert (await engine.status()).visitors == 1  # and asking again connects again
-
-    asyncio.run(play())
-
-
-def test_a_step_that_is_too_heavy_is_refused(serving, ask, until):
-    async def play():
-        async with serving(max_answer_bytes=200) as (engine, house):
-            with pytest.raises(EngineError, match="more than the 200 allowed"):
-                await collect(engine.run(ask(prompt="y" * 300)))
-            await until(lambda: house.engine.running == 0)
 
     asyncio.run(play())
 

@@ -7,7 +7,7 @@ import shutil
 import made_traces
 import pytest
 
-from labkit import views
+from labkit import figures, views
 from labkit.errors import LabError
 from labkit.trace import loads
 from labkit.views import export
@@ -55,3 +55,13 @@ def test_clear_words_when_it_cannot_be(trees, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(LabError, match="needs Chromium"):
         export.write(figure, tmp_path / "figure.svg")
+
+
+def test_a_saved_trace_becomes_a_file(trees, tmp_path):
+    trees.save(tmp_path / "run.json")
+    figure = figures.draw(tmp_path / "run.json", "draft_tree", 3)
+    assert figure.to_json() == views.VIEWS["draft_tree"](trees, 3).to_json() != views.VIEWS["draft_tree"](trees).to_json()
+    with pytest.raises(LabError, match="from 0 to 6"):
+        figures.draw(tmp_path / "run.json", "draft_tree", 7)
+    with pytest.raises(LabError, match="choose one of"):
+        figures.draw(tmp_path / "run.json", "pie")

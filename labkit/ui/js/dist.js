@@ -129,7 +129,7 @@ function drawDist(seen, width, other, pick) {
     const drawn = row.id === token.id;
     const label = `${pieceSpoken(row.piece)}: raw ${row.raw.toFixed(3)}${row.after === null ? "" : row.cut ? `, cut by ${row.cut}` : `, after ${row.after.toFixed(3)}`}${drawn ? ", drawn" : ""}`;
     const x = (mass) => (mass / most) * barWidth;
-    out.push(svg("g", { class: "row", role: "button", tabindex: row === other || (!other && drawn) ? 0 : -1, "aria-label": label, "aria-pressed": String(row === other), "data-link": `d${row.id}`, "data-token": row.id, "data-lm-suppress-shortcuts": "true", onclick: () => pick(row.id) },
+    out.push(svg("g", { class: "row", role: "button", tabindex: row === other || (!other && drawn) ? 0 : -1, "aria-label": label, "aria-pressed": String(row === other), "data-link": drawn ? `t${seen.index}` : `d${row.id}`, "data-token": row.id, "data-lm-suppress-shortcuts": "true", onclick: () => pick(row.id) },
       svg("title", {}, label),
       svg("rect", { class: drawn ? "rowhot on" : "rowhot", x: -4, y, width: width + 8, height, rx: 4 }),
       row.cut ? svg("rect", { class: "cutrow", x: x0, y: y + 5, width: barWidth, height: height - 10, opacity: 0.45 }) : null,

@@ -11,6 +11,7 @@ const SAMPLING_KNOBS = [
 const SEED_KNOB = { name: "seed", label: "Seed", kind: "int", low: 0, high: 999, step: 1, help: "same seed, same trace" };
 const LENGTH_KNOB = { name: "max_new_tokens", label: "New tokens", kind: "int", low: 8, high: 256, step: 8, help: "where Run stops" };
 const COLOUR_KNOB = { name: "colour", label: "Colour the strip by", kind: "choice", choices: ["entropy", "probability", "rank", "source"], help: "the foot of each token repeats it as a length" };
+const ROW_KNOBS = 3; // of a method, where the knobs stand in one row
 const COLOUR_WORDS = { entropy: "entropy", probability: "probability of the token", rank: "rank", source: "who wrote it" };
 
 /** A number as its knob shows it: as many decimals as its step has. */
@@ -139,17 +140,22 @@ function makeKnobs(store, live) {
   function build() {
     setters = [];
     const [temperature, ...cuts] = SAMPLING_KNOBS;
-    const own = method()?.knobs.map(ofMethod) ?? [];
     const models = () => [picker("target", "Target", "the model that decides"), picker("draft", "Draft", "the small model that guesses")];
     const more = (...inner) => html("details", { class: "tl-more" }, html("summary", null, "more"), html("div", { class: "tl-knobbox" }, ...inner));
     if (store.page === "entropy") {
       const sampling = SAMPLING_KNOBS.map((knob) => ofSampling(knob, false));
       const colour = put(COLOUR_KNOB, () => store.colour, (value) => store.set({ colour: value }), false, COLOUR_WORDS);
-      box.replaceChildren(...sampling, colour, ofRequest(SEED_KNOB), more(...[methodPicker(), ...own, ofRequest(LENGTH_KNOB), ...models()].filter(Boolean)));
+      box.replaceChildren(...sampling, colour, ofRequest(SEED_KNOB), more(...[methodPicker(), ...(method()?.knobs.map(ofMethod) ?? []), ofRequest(LENGTH_KNOB), ...models()].filter(Boolean)));
     } else {
-      const row = store.page === "acceptance"; // its knobs stand in one row, where the seed would be one too many
-      const first = [methodPicker(), ...own, ofSampling(temperature, true), row || own.length > 3 ? null : ofRequest(SEED_KNOB)];
-      box.replaceChildren(...first.filter(Boolean), more(...[row || own.length > 3 ? ofRequest(SEED_KNOB) : null, ofRequest(LENGTH_KNOB), ...cuts.map((knob) => ofSampling(knob, true)), ...models()].filter(Boolean)));
+      // The acceptance page has its knobs in one row: what fits stays there, the rest is behind "more".
+      const row = store.page === "acceptance";
+      const knobs = method()?.knobs ?? [];
+      const ranked = [...knobs].sort((a, b) => (b.kind === "choice") - (a.kind === "choice"));
+      const front = new Set(row ? ranked.slice(0, ROW_KNOBS) : knobs);
+      const crowded = row || knobs.length > 3;
+      const first = [methodPicker(), ...knobs.filter((knob) => front.has(knob)).map(ofMethod), ofSampling(temperature, true), crowded ? null : ofRequest(SEED_KNOB)];
+      const rest = [...knobs.filter((knob) => !front.has(knob)).map(ofMethod), crowded ? ofRequest(SEED_KNOB) : null, ofRequest(LENGTH_KNOB), ...cuts.map((knob) => ofSampling(knob, true)), ...models()];
+      box.replaceChildren(...first.filter(Boolean), more(...rest.filter(Boolean)));
     }
   }
 

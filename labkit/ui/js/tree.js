@@ -30,65 +30,72 @@ function nodesBehind(children, node) {
   return children[node + 1].reduce((sum, child) => sum + 1 + nodesBehind(children, child), 0);
 }
 
-/** What is drawn under each node: its children, or a fold ("f3": everything never reached under node 3) when the tree is big. */
-function shownChildren(tree, children, open) {
-  const leaves = children.filter((group, at) => at > 0 && group.length === 0).length;
-  if (tree.tokens.length <= TREE.most && leaves <= TREE.rows) return { shown: children, folds: new Map() };
-  const folds = new Map();
-  const shown = children.map((group, at) => {
+/** What a big tree may fold, most rows saved first: under each reached node everything below it that was never reached. */
+function foldableGroups(tree, children, open) {
+  const leaves = (node) => children[node + 1].reduce((sum, child) => sum + leaves(child), 0) || 1;
+  const groups = [];
+  children.forEach((group, at) => {
     const parent = at - 1;
-    if (open.has(parent) || (parent >= 0 && nodeVerdict(tree, parent) === "unreached")) return group;
+    if (open.has(parent) || (parent >= 0 && nodeVerdict(tree, parent) === "unreached")) return;
     const away = group.filter((child) => nodeVerdict(tree, child) === "unreached");
     const count = away.reduce((sum, child) => sum + 1 + nodesBehind(children, child), 0);
-    if (count < 2) return group;
-    folds.set(`f${parent}`, { parent, count });
-    return [...group.filter((child) => !away.includes(child)), `f${parent}`];
+    const saved = away.reduce((sum, child) => sum + leaves(child), 0) - 1;
+    if (count > 1) groups.push({ id: `f${parent}`, parent, away, count, saved });
   });
-  return { shown, folds };
+  return groups.sort((a, b) => b.saved - a.saved || b.count - a.count);
 }
 
 /**
- * Lay a tree out for `width` CSS pixels. `measure(text)` is the width of a token's text; `names` are those texts.
- * Returns { nodes: Map(id -> {x, y, w, depth, parent}), height, width, columns, step }; ids: -1 the root, 0… the nodes,
- * "f3" a fold, "target" the token the target added. y is a middle line, x a left edge, `step` the width of a column.
+ * Lay a tree out for `width` CSS pixels. `measure(text)` is the width of a token's text; `names(id)` is that text. Over 64
+ * nodes or 24 rows all that was never reached is folded, except under nodes in `open`; a smaller tree folds group by group
+ * until it is no taller than `tallest` pixels.
+ * Returns { nodes: Map(id -> {x, y, w, depth, parent, fold?}), inner, height, width, columns, step }; ids: -1 the root, 0… the
+ * nodes, "f3" a fold, "target" the token the target added. y is a middle line, x a left edge, `step` the width of a column.
  */
-function layoutTree(tree, width, names, measure, open = new Set()) {
+function layoutTree(tree, width, names, measure, open = new Set(), tallest = Infinity) {
   const children = treeChildren(tree);
-  const { shown, folds } = shownChildren(tree, children, open);
+  const groups = foldableGroups(tree, children, open);
+  const leaves = children.filter((group, at) => at > 0 && group.length === 0).length;
+  let folded = tree.tokens.length > TREE.most || leaves > TREE.rows ? groups.length : 0;
+  let plan = arrangeTree(tree, children, groups.slice(0, folded));
+  while (plan.height > tallest && folded < groups.length) plan = arrangeTree(tree, children, groups.slice(0, ++folded));
+
+  const depths = [];
+  tree.parents.forEach((parent, node) => (depths[node] = parent < 0 ? 1 : depths[parent] + 1));
+  const columns = depths.reduce((most, depth) => Math.max(most, depth), 0) + 2; // the root's, the drafts', and one for the target's own
+  const step = Math.max(TREE.narrowest, (width - TREE.room) / Math.max(2, Math.min(columns, TREE.columns)));
+  for (const [id, spot] of plan.nodes) {
+    const text = spot.fold ? `+ ${spot.fold.count} nodes` : names(id);
+    spot.x = TREE.left + spot.depth * step;
+    spot.w = Math.min(Math.max(TREE.pill, measure(text) + 16), step - 16);
+  }
+  const inner = new Set([...plan.nodes.values()].map((spot) => spot.parent)); // who has something drawn behind it
+  return { ...plan, inner, width: Math.max(width, columns * step + TREE.room), columns, step };
+}
+
+/** Rows and heights, with the groups in `folds` drawn as one pill each. */
+function arrangeTree(tree, children, folds) {
+  const shown = [...children];
+  for (const { id, parent, away } of folds) shown[parent + 1] = [...children[parent + 1].filter((child) => !away.includes(child)), id];
+  const byId = new Map(folds.map((fold) => [fold.id, fold]));
   const end = tree.path.at(-1) ?? -1;
-  const spots = new Map();
+  const nodes = new Map();
   const rows = []; // heights
   const row = new Map();
   const place = (id, parent, depth) => {
     const below = typeof id === "number" ? [...shown[id + 1]] : [];
     if (id === end && tree.added !== null && tree.added !== undefined) below.push("target");
-    if (below.length) {
-      for (const child of below) place(child, id, depth + 1);
-      row.set(id, row.get(below[0]));
-    } else {
-      row.set(id, rows.push(TREE.low) - 1);
-    }
+    for (const child of below) place(child, id, depth + 1);
+    row.set(id, below.length ? row.get(below[0]) : rows.push(TREE.low) - 1);
     const tested = id === "target" || id === -1 || (typeof id === "number" && nodeVerdict(tree, id) !== "unreached");
     if (tested) rows[row.get(id)] = TREE.tall;
-    spots.set(id, { parent, depth });
+    nodes.set(id, { parent, depth, fold: byId.get(id) });
   };
   place(-1, null, 0);
-  const depths = [];
-  tree.parents.forEach((parent, node) => (depths[node] = parent < 0 ? 1 : depths[parent] + 1));
-  const columns = Math.max(0, ...depths) + 2; // the root's, the drafts', and one for the target's own token
-  const step = Math.max(TREE.narrowest, (width - TREE.room) / Math.max(2, Math.min(columns, TREE.columns)));
   const tops = [];
-  rows.reduce((sum, height, at) => ((tops[at] = sum), sum + height), TREE.top);
-  for (const [id, spot] of spots) {
-    const text = folds.has(id) ? `+ ${folds.get(id).count} nodes` : names(id);
-    spot.x = TREE.left + spot.depth * step;
-    spot.y = tops[row.get(id)] + 14;
-    spot.w = Math.min(Math.max(TREE.pill, measure(text) + 16), step - 16);
-    if (folds.has(id)) spot.fold = folds.get(id);
-  }
-  const height = TREE.top + rows.reduce((sum, h) => sum + h, 0) + 2;
-  const inner = new Set([...spots.values()].map((spot) => spot.parent)); // who has something drawn behind it
-  return { nodes: spots, inner, height, width: Math.max(width, columns * step + TREE.room), columns, step };
+  const height = rows.reduce((sum, high, at) => ((tops[at] = sum), sum + high), TREE.top) + 2;
+  for (const [id, spot] of nodes) spot.y = tops[row.get(id)] + 14;
+  return { nodes, height };
 }
 
 /** The path of an edge: a cubic from the parent's right side to the child's left, control points at 55 % of the gap. */

@@ -93,7 +93,8 @@ function drawTree(store, lane, now, focus, face, open, unfold) {
     return pieceOf(lane, id === "target" ? tree.added : tree.tokens[id]);
   };
   const ruler = textRuler(face, 13, "--tl-code", 600);
-  const plan = layoutTree(tree, width, name, (text) => ruler(pieceShort(text)), open);
+  const tallest = parseFloat(getComputedStyle(face).maxHeight) || Infinity; // the room a page has; what a click opened may scroll
+  const plan = layoutTree(tree, width, name, (text) => ruler(pieceShort(text)), open, tallest);
   const parts = [];
   for (let depth = 0; depth < plan.columns; depth++) {
     const x = TREE.left + depth * plan.step;

@@ -69,20 +69,22 @@ function drawVerify(store, found, width) {
   const drafted = tree.tokens[node];
   const refused = nodeVerdict(tree, node) === "refused";
   const last = !tree.tokens.some((_, other) => tree.parents[other] === tree.parents[node] && (tree.order[other] ?? -1) > (tree.order[node] ?? 0));
-  const drawn = refused && last && tree.added !== null && tree.added_from === "residual" ? tree.added : null;
+  const drawn = refused && last ? tree.added : null;
   const at = (id) => test.tokens.indexOf(id);
   const [p, q] = [test.p[at(drafted)] ?? 0, test.q[at(drafted)] ?? 0];
   const [coin, threshold] = coinOf(tree, node);
   const name = (id) => html("code", {}, pieceShort(pieceOf(lane, id)));
   const verdict = refused ? html("b", { class: "ref" }, "✕ refused") : html("b", { class: "acc" }, "✓ accepted");
+  const gave = tree.added_from === "residual" ? "The residual gave " : "The target's own choice stands: ";
   const third = !refused
     ? ["The token stays; nothing is drawn from the residual."]
-    : drawn !== null ? ["The residual gave ", html("b", {}, name(drawn)), "."] : ["The next sibling is tested against the residual."];
+    : drawn !== null ? [gave, html("b", {}, name(drawn)), "."] : [coin === null ? "The next sibling is looked at." : "The next sibling is tested against the residual."];
+  const first = coin === null ? [`The ${SOURCES[tree.source] ?? "draft"} proposed `, html("b", {}, name(drafted)), "."] : ["The draft drew ", html("b", {}, name(drafted)), " from q."];
   const second = coin === null
-    ? [`p = ${p.toFixed(3)}, q = ${q.toFixed(3)}: `, verdict, tree.reasons[node] ? ` (${tree.reasons[node]}).` : "."]
+    ? [`p = ${smallNumber(p)}, q = ${smallNumber(q)}: `, verdict, tree.reasons[node] ? `, it ${tree.reasons[node]}.` : "."]
     : [`p/q = ${smallNumber(p)} ÷ ${smallNumber(q)} = ${q > 0 ? (p / q).toFixed(3) : "∞"}; the coin fell at ${coin.toFixed(3)}: `, verdict, "."];
   const numbered = (n, words) => html("span", { class: "tl-line" }, html("b", {}, String(n)), "\u2002", ...words);
-  const words = html("p", {}, numbered(1, ["The draft drew ", html("b", {}, name(drafted)), " from q."]), numbered(2, second), numbered(3, third));
+  const words = html("p", {}, numbered(1, first), numbered(2, second), numbered(3, third));
   const gauge = coin === null ? null : coinGauge(threshold, coin, Math.min(400, Math.max(240, width * 0.52)));
   return [html("div", { class: "tl-why coinrow" }, words, gauge ?? ""), drawLaws(store, found, width, drafted, drawn, refused)];
 }
@@ -93,8 +95,8 @@ function smallNumber(x) {
 }
 
 function drawLaws(store, found, width, drafted, drawn, refused) {
-  const { lane, test } = found;
-  const rest = (1 - test.agreement);
+  const { lane, now, test } = found;
+  const rest = 1 - test.agreement;
   const order = test.tokens.map((_, i) => i);
   order.sort((a, b) => Math.max(test.p[b], test.q[b]) - Math.max(test.p[a], test.q[a]));
   const rows = order.slice(0, VERIFY_ROWS);
@@ -122,9 +124,10 @@ function drawLaws(store, found, width, drafted, drawn, refused) {
     const [isDrafted, isDrawn] = [id === drafted, id === drawn];
     const label = `${pieceSpoken(pieceOf(lane, id))}: p ${p.toFixed(3)}, q ${q.toFixed(3)}, min ${least.toFixed(3)}, residual ${residual.toFixed(3)}`;
     const bar = (kind, x, top, w, height) => svg("rect", { class: kind, x: x.toFixed(1), y: top, width: Math.max(kind.endsWith("solid") ? 1 : 0, w).toFixed(1), height });
-    out.push(svg("g", { class: "row", role: "button", tabindex: isDrafted ? 0 : -1, "aria-pressed": String(isDrafted), "aria-label": label, "data-link": `w${id}`, "data-lm-suppress-shortcuts": "true" },
+    const link = isDrafted ? nodeLink(now, test.node) : isDrawn ? `t${now.first + now.tree.path.length}` : `w${id}`;
+    out.push(svg("g", { class: "row", role: "img", tabindex: isDrafted ? 0 : -1, "aria-label": label, "data-link": link, "data-lm-suppress-shortcuts": "true" },
       svg("title", {}, label),
-      svg("rect", { class: "rowhot", x: -4, y: y - 2, width: width + 8, height: 34, rx: 4 }),
+      svg("rect", { class: isDrafted ? "rowhot on" : "rowhot", x: -4, y: y - 2, width: width + 8, height: 34, rx: 4 }),
       svg("text", { class: isDrafted || isDrawn ? "code heavy" : "code", x: x0 - 10, y: y + 20, "text-anchor": "end" }, names.get(i)),
       bar("q-solid", x0, y + 3, least * scale, 11),
       q - least > 0.002 ? bar("q-over", x0 + least * scale, y + 3.6, (q - least) * scale, 9.8) : null,
