@@ -126,7 +126,7 @@ def decode(
 
     from labkit.knobs import check, schema
     from labkit.methods import all_methods
-    from labkit.models import NO_DRAFT, load
+    from labkit.models import NO_DRAFT, load, spare_threads
     from labkit.run import run
 
     text = _prompt(prompt, prompt_file)
@@ -145,6 +145,7 @@ def decode(
         draft=draft,
     )
     pair = load(target, draft if known[method].drafts == "model" else NO_DRAFT, device, dtype)
+    spare_threads(pair)
     events = run(pair, request)
     whole = Trace(next(events))
     with Progress(console=_quiet(as_json), transient=True) as progress:

@@ -102,7 +102,7 @@ class LlamaRunner:
         self.heads, self.kv_heads = config.num_attention_heads, config.num_key_value_heads
         self.size = getattr(config, "head_dim", None) or config.hidden_size // self.heads
         self.context, self.vocabulary = config.max_position_embeddings, config.vocab_size
-        self.eps = config.rms_norm_eps
+        self.eps, self.parameters = config.rms_norm_eps, model.num_parameters()
         self.embedding = body.embed_tokens.weight.detach()
         self.device, self.dtype = self.embedding.device, self.embedding.dtype
         # folded norms: rms_norm(x) * g @ W.T == rms_norm(x) @ (W * g).T

@@ -6,18 +6,18 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # busy cores make OpenMP's threads wait for each other
 
-import json  # noqa: E402
-from pathlib import Path  # noqa: E402
+import json
+from pathlib import Path
 
-import pytest  # noqa: E402
-import tiny_models  # noqa: E402
-import torch  # noqa: E402
-from transformers import AutoModelForCausalLM  # noqa: E402
+import pytest
+import tiny_models
+import torch
+from transformers import AutoModelForCausalLM
 
-from labkit.models import SHIPPED, load  # noqa: E402
-from labkit.paths import DATA  # noqa: E402
-from labkit.run import run  # noqa: E402
-from labkit.trace import Request, Trace  # noqa: E402
+from labkit.models import SHIPPED, load
+from labkit.paths import DATA
+from labkit.run import run
+from labkit.trace import Request, Trace
 
 LAST = ("notebooks", "browser")  # folders under tests/, slowest at the end
 LENGTHS = (16, 32, 48)  # prompts are cut to these, so that a batch needs no padding
@@ -54,7 +54,7 @@ def tiny_pair(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("tiny")
     model = tiny_models.tiny(request.param)
     target = tiny_models.save(model, folder / "target")
-    draft = tiny_models.save(tiny_models.shaken(model, 0.12), folder / "draft")
+    draft = tiny_models.save(tiny_models.shaken(model, 0.02), folder / "draft")
     return load(str(target), str(draft), "cpu", "float64")
 
 
@@ -63,12 +63,16 @@ def prompts(shipped32) -> list[list[int]]:
     """Held-out prompts as tokens, each cut to one of a few lengths."""
     texts = [item["text"] for item in json.loads((DATA / "prompts" / "heldout.json").read_text())]
     ids = [shipped32.vocabulary.encode(text) for text in texts]
-    return [prompt[: max(length for length in LENGTHS if length <= len(prompt))] for prompt in ids if len(prompt) >= LENGTHS[0]]
+    return [
+        prompt[: max(length for length in LENGTHS if length <= len(prompt))]
+        for prompt in ids
+        if len(prompt) >= LENGTHS[0]
+    ]
 
 
 @pytest.fixture(scope="session")
 def greedy_text():
-    """`greedy_text(pair, prompts, tokens)`: what transformers' `generate` writes at temperature 0, in float64; computed once."""
+    """`greedy_text(pair, prompts, tokens)`: `generate`'s text at temperature 0, in float64; computed once."""
     known: dict[tuple, list[int]] = {}
 
     def write(pair, prompts: list[list[int]], tokens: int = 64) -> list[list[int]]:

@@ -1,6 +1,6 @@
 """Every way the coins can fall, through the real code: the law of what it returns, without drawing anything.
 
-The code under test is run again and again; each time it asks for a coin or a draw, one answer is played and its weight noted,
+The code under test is run again and again; when it asks for a coin or a draw, one answer is played and its weight kept,
 until every combination was played. A coin is not a number here but an object that is decided when it is compared.
 """
 
@@ -78,7 +78,7 @@ class FakeTorch:
 
 
 def law_of(monkeypatch, play) -> dict:
-    """What `play()` returns, with exact probabilities; its coins are those of `labkit.speculative.verify` and `.variants`."""
+    """What `play()` returns, with exact probabilities; its coins are those of `verify` and `variants`."""
     dice, law = Dice(), defaultdict(float)
     with monkeypatch.context() as patch:
         for module in (verify, variants):

@@ -1,4 +1,4 @@
-"""Names to models: every style loads through its own door, and what cannot be loaded is said in one sentence, at once."""
+"""Names to models: every style loads through its own door; what cannot be loaded is said in one sentence, at once."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_several_ends_of_text(folder):
 # -- pieces ------------------------------------------------------------------------------------------------------------
 
 
-TEXT = 'def f(a):\n    return "é ü € 漢字 🙂" + \'\\t\' * 3  # <b>&amp;\n'
+TEXT = "def f(a):\n    return \"é ü € 漢字 🙂\" + '\\t' * 3  # <b>&amp;\n"
 
 
 def test_pieces_of_byte_level_tokens(shipped32):
@@ -198,7 +198,10 @@ def foreign_code(folder: Path) -> None:
 DAMAGED = {
     "pickle only": (only_pickle, "give a folder with config.json and *.safetensors"),
     "no weights": (damage("model.safetensors", None), "give a folder with config.json and *.safetensors"),
-    "weights cut short": (damage("model.safetensors", SHIPPED_FILES.joinpath("model.safetensors").read_bytes()[:9999]), "cannot be"),
+    "weights cut short": (
+        damage("model.safetensors", SHIPPED_FILES.joinpath("model.safetensors").read_bytes()[:9999]),
+        "cannot be",
+    ),
     "weights of noise": (damage("model.safetensors", bytes(range(256)) * 9), "cannot be loaded"),
     "weights missing": (a_layer_short, "lacks the weights 'model.layers.0.mlp.up_proj.weight'"),
     "another width": (lambda folder: edit(folder / "config.json", hidden_size=96), "cannot be loaded"),
@@ -229,7 +232,9 @@ def test_vocabularies_that_differ(folder, tmp_path):
         if number in (200, 201):
             tokens["model"]["vocab"][word] = 401 - number
     (folder / "tokenizer.json").write_text(json.dumps(tokens))
-    with pytest.raises(ModelError, match=r"Draft and target have different vocabularies \(4,096 and 4,096\): choose another draft"):
+    with pytest.raises(
+        ModelError, match=r"Draft and target have different vocabularies \(4,096 and 4,096\): choose another draft"
+    ):
         load("lab-target", str(folder))
     narrow = tiny_models.save(tiny_models.tiny("gpt2", vocabulary=64), tmp_path / "narrow")
     with pytest.raises(ModelError, match=r"different vocabularies \(64 and 4,096\)"):

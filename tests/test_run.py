@@ -59,7 +59,9 @@ def test_same_seed_same_trace(method, shipped32, traced):
 @pytest.mark.parametrize("temperature", [0.0, 0.9])
 def test_what_a_trace_holds(method, temperature, shipped32, traced):
     transforms = [Setting("top-p", {"p": 0.95})]
-    trace = traced(shipped32, method, prompt=PROMPT, temperature=temperature, transforms=transforms, max_new_tokens=40, seed=1)
+    trace = traced(
+        shipped32, method, prompt=PROMPT, temperature=temperature, transforms=transforms, max_new_tokens=40, seed=1
+    )
     opening, vocabulary = trace.opening, shipped32.vocabulary
     assert loads(trace.dumps()) == trace, "every mentioned token has its piece, every list its length"
     assert opening.prompt_ids == vocabulary.encode(PROMPT)
@@ -78,7 +80,9 @@ def test_what_a_trace_holds(method, temperature, shipped32, traced):
             whole = [tree.tokens[node] for node in tree.path] + [tree.added]
             assert step.emitted == whole[: len(step.emitted)]
             assert step.sources == ([tree.source] * len(tree.path) + ["target"])[: len(step.emitted)]
-            assert [verdict == "accepted" for verdict in tree.verdicts] == [n in tree.path for n in range(len(tree.tokens))]
+            assert [verdict == "accepted" for verdict in tree.verdicts] == [
+                n in tree.path for n in range(len(tree.tokens))
+            ]
     assert sum(step.cost.target_forwards for step in trace.steps) <= len(trace.steps) + 1
 
 
@@ -125,7 +129,7 @@ def test_costs_are_whole(shipped32, traced):
     # the prompt, then for every later step its root; and every drafted token
     assert cost.target_tokens == prompt + len(trace.steps) - 1 + drafted
     assert cost.draft_forwards == drafted
-    # the draft is fed what was committed behind what it holds: never a token twice, but where its own last draft was taken
+    # the draft is fed each committed token once, and the drafts that were refused
     assert cost.draft_tokens <= prompt + drafted + len(trace.steps)
     plain = traced(shipped32, "plain", prompt=PROMPT, max_new_tokens=30).cost
     assert (plain.target_forwards, plain.target_tokens, plain.draft_forwards) == (30, prompt + 29, 0)
@@ -158,7 +162,9 @@ def test_the_end_of_text_ends_it(method, letters, traced):
 def test_a_text_that_ends_where_it_is_cut_ended(letters, traced):
     """The end of text is the better reason."""
     ask = {"ids": [1, 2, 1, 2], "temperature": 1.0, "seed": 5}
-    ended = next(t for s in range(50) if (t := traced(letters, "plain", **{**ask, "seed": s})).closing.reason == "end of text")
+    ended = next(
+        t for s in range(50) if (t := traced(letters, "plain", **{**ask, "seed": s})).closing.reason == "end of text"
+    )
     again = traced(letters, "plain", **{**ask, "seed": ended.opening.request.seed, "max_new_tokens": len(ended.ids)})
     assert again.closing.reason == "end of text"
 
@@ -201,9 +207,13 @@ def test_keeping_more_changes_nothing_else(method, temperature, shipped32, trace
     less = traced(shipped32, method, **ask)
     more = traced(shipped32, method, keep=["laws", "prompt", "tests"], **ask)
     assert more.ids == less.ids
-    assert [step.tree and step.tree.tokens for step in more.steps] == [step.tree and step.tree.tokens for step in less.steps]
+    assert [step.tree and step.tree.tokens for step in more.steps] == [
+        step.tree and step.tree.tokens for step in less.steps
+    ]
     forwards = [trace.cost.target_forwards for trace in (less, more)]
-    assert forwards[1] - forwards[0] in (0, 1), "the prompt is fed once; only its last token may be fed before the first tree"
+    assert forwards[1] - forwards[0] in (0, 1), (
+        "the prompt is fed once; only its last token may be fed before the first tree"
+    )
     assert loads(more.dumps()) == more
 
 
@@ -220,7 +230,9 @@ def test_kept_prompt_beliefs(shipped64, traced):
     assert single.opening.prompt_beliefs == []
 
 
-@pytest.mark.parametrize(("method", "temperature"), [("chain", 1.0), ("chain", 0.0), ("lookup", 1.0), ("token-recycling", 1.0)])
+@pytest.mark.parametrize(
+    ("method", "temperature"), [("chain", 1.0), ("chain", 0.0), ("lookup", 1.0), ("token-recycling", 1.0)]
+)
 def test_kept_tests_are_the_laws_of_what_was_tested(method, temperature, letters, traced):
     pair = tiny_models.letters_pair("llama, grouped, tied")
     ask = {"ids": [1, 2, 3, 1, 2], "temperature": temperature, "max_new_tokens": 24, "keep": ["tests"], "seed": 4}

@@ -18,7 +18,11 @@ from labkit.trace import Belief, Closing, Cost, Opening, Request, Setting, Step,
 def whole() -> Trace:
     """A trace with everything in it."""
     request = Request(
-        method="chain", prompt="dé <b>\n", temperature=0.7, transforms=[Setting("top-p", {"p": 0.9})], knobs={"length": 3}
+        method="chain",
+        prompt="dé <b>\n",
+        temperature=0.7,
+        transforms=[Setting("top-p", {"p": 0.9})],
+        knobs={"length": 3},
     )
     pieces = {0: "d", 1: "é", 2: "<b>", 3: "\\xe2"}
     opening = Opening(request, [0, 1, 2], [Belief(1, 0.5, -0.1, 0, [1, 0], [-0.1, -2.5])] * 2, pieces, "t", "d")
@@ -43,7 +47,9 @@ def whole() -> Trace:
     tests = [Test(1, [5, 7], [0.5, 0.25], [0.25, 0.5], [1.0, 0.0], 0.5, 0.25, 0.25)]
     belief = Belief(4, 1.25, -0.25, 1, [8, 4], [-0.2, -0.25], b"\x00\xff\x01")
     later = {4: "x", 5: " y", 6: "\u2028", 7: "\U0001f600", 8: "</script>"}
-    first = Step([4, 5, 7], None, ["draft", "draft", "target"], [belief] * 3, tree, tests, Cost(1, 4, 0.5), {"a": [1]}, later)
+    first = Step(
+        [4, 5, 7], None, ["draft", "draft", "target"], [belief] * 3, tree, tests, Cost(1, 4, 0.5), {"a": [1]}, later
+    )
     second = Step([8, 8], [4, 3], cost=Cost(2, 1, 0.25, 3, 4, 0.125, 1.5, 640))
     return Trace(opening, [first, second], Closing("length", "x y😀"))
 
@@ -113,7 +119,9 @@ BROKEN = {
     "a pickle": b"\x80\x04\x95\x0c\x00\x00\x00\x00\x00\x00\x00\x8c\x08builtins\x94.",
     "no opening": b'{"steps": [], "schema": 1}',
     "deep": b'{"steps":' + b"[" * 100_000,
-    "deep notes": change("steps.0.notes", 0).replace(b'"notes": 0', b'"notes": {"a": ' + b"[" * 9000 + b"]" * 9000 + b"}"),
+    "deep notes": change("steps.0.notes", 0).replace(
+        b'"notes": 0', b'"notes": {"a": ' + b"[" * 9000 + b"]" * 9000 + b"}"
+    ),
     "half a character": '{"schema": 1, "x": "\ud800"}',
     "no utf-8": b'{"schema": 1, "x": "\xff"}',
     "infinity": change("steps.0.beliefs.0.entropy", float("inf")),
@@ -254,8 +262,11 @@ def test_any_bytes(data):
         loads(data)
 
 
-@pytest.mark.parametrize("module", ["labkit.trace", "labkit.knobs", "labkit.errors", "labkit.engine.protocol", "labkit.engine"])
+@pytest.mark.parametrize(
+    "module", ["labkit.trace", "labkit.knobs", "labkit.errors", "labkit.engine.protocol", "labkit.engine"]
+)
 def test_the_near_side_loads_nothing_heavy(module):
-    code = f"import sys, {module}; print(sorted({{'torch', 'numpy', 'pandas', 'transformers', 'scipy'}} & set(sys.modules)))"
+    heavy = "{'torch', 'numpy', 'pandas', 'transformers', 'scipy'}"
+    code = f"import sys, {module}; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

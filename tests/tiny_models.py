@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import random
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,6 +71,12 @@ def shaken(model, noise: float, seed: int = 1):
             spread = weight.std() if weight.numel() > 1 else 1.0
             weight += noise * spread * torch.randn(weight.shape, generator=rng, dtype=weight.dtype)
     return twin
+
+
+def some_tokens(count: int, seed: int = 0) -> list[int]:
+    """`count` random tokens of 64."""
+    rng = random.Random(seed)
+    return [rng.randrange(64) for _ in range(count)]
 
 
 def save(model, folder: Path) -> Path:

@@ -11,18 +11,10 @@ from msgspec import Raw
 
 from labkit.engine import looks
 from labkit.engine.limits import WINDOW, Limits, check_length, check_window, checked, packed
-from labkit.engine.protocol import MethodInfo, ModelInfo, Status, TransformInfo
+from labkit.engine.protocol import NO_DRAFT, MethodInfo, ModelInfo, Status, TransformInfo
 from labkit.engine.turns import CLOSED, Turns, guarded
 from labkit.errors import EngineError, LabError, ModelError
 from labkit.trace import Event, Request
-
-NO_DRAFT = "none"  # as in labkit.models, which imports torch
-
-# Parameters below which one thread serves best on a CPU. Two threads of the shipped target (7M) wait for each other
-# whenever something else wants a core: plain decoding took 17 to 23 ms a step beside other work on two cores, and with
-# one thread 3 to 5.
-SMALL = 30_000_000
-
 
 def _run(pair: Any, request: Request) -> Iterator[Event]:
     from labkit.run import run
@@ -31,27 +23,22 @@ def _run(pair: Any, request: Request) -> Iterator[Event]:
 
 
 def _load(target: str, draft: str) -> Any:
-    import torch
-
-    from labkit.models import available, load
+    from labkit.models import load, spare_threads
 
     pair = load(target, draft)
-    small = any(0 < model.parameters < SMALL for model in available() if model.name == target)
-    if small and pair.target.device.type == "cpu":
-        torch.set_num_threads(1)
+    spare_threads(pair)
     return pair
 
 
 def _names(target: str, draft: str) -> tuple[str, str]:
     """The full names of a pair. Raises `ModelError` unless the operator allows both: names come from visitors."""
-    from labkit.models import allowed, default_name
+    from labkit.models import allowed, names
 
-    target = target or default_name("target")
-    draft = draft or (default_name("draft") if target == default_name("target") else NO_DRAFT)
-    for name in (target, draft):
+    chosen = names(target, draft)
+    for name in chosen:
         if name not in (*allowed(), NO_DRAFT):
             raise ModelError(f"The model {name!r} is not offered here: choose one of {', '.join(allowed())}.")
-    return target, draft
+    return chosen
 
 
 class LocalEngine:

@@ -9,6 +9,8 @@ import msgspec
 from labkit.knobs import Knob
 from labkit.trace import Event, Request
 
+NO_DRAFT = "none"  # the name that asks for no draft model
+
 
 class MethodInfo(msgspec.Struct, omit_defaults=True):
     """A registered method, as the bench and the catalogue see it; the bench never imports methods."""

@@ -7,7 +7,11 @@ import typer
 
 from labkit.train import train
 
-app = typer.Typer(no_args_is_help=True, help="Train the shipped models from text that every install has.")
+HELP = """Train the shipped models from text that every install has.
+
+Example: labkit train pair --minutes 30
+"""
+app = typer.Typer(no_args_is_help=True, add_completion=False, help=HELP)
 
 Out = Annotated[Path, typer.Option(help="Folder of the pair: its `target` and `draft` are written there.")]
 Tokens = Annotated[int | None, typer.Option(help="Budget in tokens a model (or give --minutes).")]

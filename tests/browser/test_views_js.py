@@ -16,9 +16,9 @@ from labkit.ui import assets
 from labkit.views import layout, read
 from labkit.views.text import cut, short, shown
 
-EXPORTS = """applySampling entropyAfter decodeLaw layoutTree treeEdge foldableGroups treeChildren nodesBehind TREE pieceShown
-pieceShort pieceCut pieceSpoken makeStore makeLane openLane addStep samplingOf stepTree patterns treeView distView curveView
-verifyView costView checkView CHECK_BROKEN chartTemplate html""".split()
+EXPORTS = """applySampling entropyAfter layoutTree treeEdge TREE pieceShown pieceShort pieceCut makeStore
+openLane addStep samplingOf stepTree patterns treeView distView curveView verifyView costView
+checkView CHECK_BROKEN chartTemplate html""".split()
 
 SETTINGS = [
     {"temperature": t, "top-k": k, "top-p": p, "min-p": m}
@@ -85,7 +85,8 @@ def test_sampling_is_the_engines(blank):
         results = blank.evaluate(
             """([logs, settings]) => { const law = Float32Array.from(logs); return settings.map((s) => {
                 const { kept, order, after, entropyAfter: h, entropyBefore, cuts } = applySampling(law, s);
-                return { kept, order: [...order], after: [...after], h, own: entropyAfter(law, s), entropyBefore, cuts }; }); }""",
+                const own = entropyAfter(law, s);
+                return { kept, order: [...order], after: [...after], h, own, entropyBefore, cuts }; }); }""",
             [logs, SETTINGS],
         )
         plain = read.apply(logs, 1, []).entropy
@@ -103,7 +104,10 @@ def test_sampling_is_the_engines(blank):
 
 
 def test_a_law_of_one_token_and_minus_infinity(blank):
-    sure = blank.evaluate("(() => { const r = applySampling(Float32Array.from([-Infinity, 0, -Infinity]), { temperature: 1 }); return [...r.order, r.entropyAfter, r.after[0]]; })()")
+    sure = blank.evaluate(
+        """() => { const law = applySampling(Float32Array.from([-Infinity, 0, -Infinity]), { temperature: 1 });
+            return [...law.order, law.entropyAfter, law.after[0]]; }"""
+    )
     assert sure == [1, 0, 2, 0, 1]
 
 
@@ -112,15 +116,23 @@ def test_layout_is_the_files_layout(blank, drafted):
     """Two pieces of code, one picture: the page's places against those that exported files use."""
     chance = random.Random(9)
     for size, width in ((0, 1000), (1, 300), (5, 836), (16, 1000), (40, 1900), (60, 640)):
-        tree = made_traces.tree(chance, size, drafted=drafted) if size else made_traces.Tree([], [], added=3, added_logprob=-1)
+        tree = (
+            made_traces.tree(chance, size, drafted=drafted)
+            if size
+            else made_traces.Tree([], [], added=3, added_logprob=-1)
+        )
         if len([1 for group in layout.children_of(tree)[1:] if not group]) > 24:
             continue  # the page folds those
         plan = layout.layout(tree, width, lambda node: "x" * (node % 7 + 1), lambda text: 8.0 * len(text))
         seen = blank.evaluate(
             """([tree, width]) => { const step = { tree }; const number = (id) => (id === "target" ? -2 : id);
-                const plan = layoutTree(stepTree(step), width, (id) => "x".repeat(((number(id) % 7) + 7) % 7 + 1), (text) => 8 * text.length);
-                return { nodes: [...plan.nodes].map(([id, s]) => [number(id), s.x, s.y, s.w, s.depth]), edges: [...plan.nodes].filter(([id]) => id !== -1)
-                  .map(([id, s]) => [number(id), treeEdge(plan.nodes.get(s.parent), s)]), size: [plan.width, plan.height, plan.columns, plan.step] }; }""",
+                const name = (id) => "x".repeat(((number(id) % 7) + 7) % 7 + 1);
+                const plan = layoutTree(stepTree(step), width, name, (text) => 8 * text.length);
+                const all = [...plan.nodes];
+                return { nodes: all.map(([id, s]) => [number(id), s.x, s.y, s.w, s.depth]),
+                  edges: all.filter(([id]) => id !== -1)
+                    .map(([id, s]) => [number(id), treeEdge(plan.nodes.get(s.parent), s)]),
+                  size: [plan.width, plan.height, plan.columns, plan.step] }; }""",
             [json.loads(msgspec.json.encode(tree)), width],
         )
         mine = {node: (s.x, s.y, s.w, s.depth) for node, s in plan.nodes.items()}
@@ -133,7 +145,16 @@ def test_layout_is_the_files_layout(blank, drafted):
 
 
 def test_text_is_shown_alike(blank):
-    texts = [*made_traces.WORDS, *made_traces.HOSTILE, "\n" + " " * 12, " " * 9, "\r\x00\x1b", "\u202e\u200b", "🙂" * 30, ""]
+    texts = [
+        *made_traces.WORDS,
+        *made_traces.HOSTILE,
+        "\n" + " " * 12,
+        " " * 9,
+        "\r\x00\x1b",
+        "\u202e\u200b",
+        "🙂" * 30,
+        "",
+    ]
     mine = [[shown(text), short(text), cut(text, 10)] for text in texts]
     assert blank.evaluate("(texts) => texts.map((t) => [pieceShown(t), pieceShort(t), pieceCut(t, 10)])", texts) == mine
 
@@ -144,8 +165,9 @@ def test_tree_says_what_the_trace_says(blank):
         tree = step.tree
         element = show(blank, trace, "treeView", number)
         nodes = blank.evaluate(
-            """() => [...document.querySelectorAll("g.node")].map((g) => [g.dataset.id, g.getAttribute("class"), g.getAttribute("aria-label"),
-                g.querySelector("title").textContent, g.querySelector(".why")?.textContent ?? ""])"""
+            """() => [...document.querySelectorAll("g.node")].map((g) => [g.dataset.id, g.getAttribute("class"),
+                g.getAttribute("aria-label"), g.querySelector("title").textContent,
+                g.querySelector(".why")?.textContent ?? ""])"""
         )
         assert len(nodes) == len(tree.tokens) + 2  # and the last token, and the target's
         looks = {"accepted": "acc", "refused": "ref", "unreached": "gho"}
@@ -162,13 +184,20 @@ def test_tree_says_what_the_trace_says(blank):
         refused = [node for node in range(len(tree.tokens)) if tree.verdicts[node] == "refused"]
         if refused:
             last = max(refused, key=lambda node: tree.order[node])
-            assert "refused" in said and f"q = {math.exp(tree.draft_logprobs[last]):.3f}" in said and f"coin {tree.coins[last]:.3f}" in said
+            assert (
+                "refused" in said
+                and f"q = {math.exp(tree.draft_logprobs[last]):.3f}" in said
+                and f"coin {tree.coins[last]:.3f}" in said
+            )
 
 
 def test_edges_are_as_wide_as_the_draft_was_sure(blank):
     trace = made_traces.tree_trace(steps=1)
     show(blank, trace, "treeView")
-    widths = blank.evaluate("() => [...document.querySelectorAll('path.edge:not(.refline):not(.tgt)')].map((e) => Number(e.getAttribute('stroke-width')))")
+    widths = blank.evaluate(
+        """() => [...document.querySelectorAll("path.edge:not(.refline):not(.tgt)")]
+            .map((e) => Number(e.getAttribute("stroke-width")))"""
+    )
     mine = sorted(1.5 + 15 * math.exp(x) for x in trace.steps[0].tree.draft_logprobs)
     assert sorted(widths) == pytest.approx(mine, abs=0.051)
     order = blank.evaluate("() => [...document.querySelectorAll('path.edge')].map((e) => e.classList[1])")
@@ -182,7 +211,9 @@ def test_big_trees_fold_what_was_never_reached(blank):
     show(blank, trace, "treeView")
 
     def count():
-        names = blank.evaluate("() => [...document.querySelectorAll('g.node')].map((g) => [g.dataset.id, g.getAttribute('aria-label')])")
+        names = blank.evaluate(
+            "() => [...document.querySelectorAll('g.node')].map((g) => [g.dataset.id, g.getAttribute('aria-label')])"
+        )
         drawn = {int(name) for name, _ in names if name.lstrip("-").isdigit()} - {-1}
         folded = sum(int(label.split()[0]) for name, label in names if name.startswith("f"))
         return drawn, folded
@@ -227,7 +258,9 @@ def test_bars_before_and_after(blank):
     token = read.tokens(trace)[-1]
     logs = read.law(token.belief)
     oracle = read.apply(logs, 0.8, trace.opening.request.transforms)
-    labels = blank.evaluate("() => [...document.querySelectorAll('g.row')].map((g) => [g.dataset.token, g.getAttribute('aria-label')])")
+    labels = blank.evaluate(
+        "() => [...document.querySelectorAll('g.row')].map((g) => [g.dataset.token, g.getAttribute('aria-label')])"
+    )
     assert [int(t) for t, _ in labels][:9] == oracle.order[:9] and len(labels) == 10
     for rank, (name, label) in enumerate(labels[:9]):
         assert f"raw {math.exp(logs[int(name)]):.3f}" in label
@@ -235,7 +268,9 @@ def test_bars_before_and_after(blank):
     assert sum("drawn" in label for _, label in labels) == 1
     assert "stops here" in element.inner_text()
     before = element.inner_text()
-    blank.evaluate("() => { store.sampling = { temperature: 1.5, 'top-k': 3, 'top-p': 1, 'min-p': 0 }; store.set({ sampling: store.sampling }); store.flush(); }")
+    blank.evaluate(
+        "() => { store.set({ sampling: { temperature: 1.5, 'top-k': 3, 'top-p': 1, 'min-p': 0 } }); store.flush(); }"
+    )
     assert "3 of 64 kept" in element.inner_text() != before and "top-k 3 stops here" in element.inner_text()
     element.get_by_role("button", name="Branch here with").click()
     sent = blank.evaluate("() => window.sent")
@@ -250,7 +285,9 @@ def test_curve_follows_the_knobs_alone(blank):
     assert blank.locator("g.curvebar.later").count() == 10
     ticks = "() => document.querySelector('.afterticks').getAttribute('d')"
     first = blank.evaluate(ticks)
-    assert first.count("M") == sum(read.apply(read.law(t.belief), 0.8, trace.opening.request.transforms).entropy > 0.02 for t in tokens)
+    assert first.count("M") == sum(
+        read.apply(read.law(t.belief), 0.8, trace.opening.request.transforms).entropy > 0.02 for t in tokens
+    )
     blank.evaluate("() => { store.set({ sampling: { ...store.sampling, temperature: 0 } }); store.flush(); }")
     assert blank.evaluate(ticks) == ""
     blank.locator("g.curvebar").nth(3).press("Enter")
@@ -292,8 +329,9 @@ def test_cost_beside_plain_is_measured_or_absent(blank):
 
 CHECKED = """(broken) => { store.ask = async (m) => { window.sent.push(m); const bad = m.variant !== "V2";
   const draws = Object.values(m.counts).reduce((a, b) => a + b, 0) + m.draws;
-  return { tokens: [1, 2], pieces: ["<b>", " x"], exact: [0.6, 0.4], drawn: bad ? [0.9, 0.1] : [0.61, 0.39], rest_exact: 0, rest_drawn: 0, draws,
-    counts: { 1: draws }, chi_square: bad ? 900 : 1.2, df: 1, p_value: bad ? 0 : 0.27, limit: 3.84 }; }; }"""
+  return { tokens: [1, 2], pieces: ["<b>", " x"], exact: [0.6, 0.4], drawn: bad ? [0.9, 0.1] : [0.61, 0.39],
+    rest_exact: 0, rest_drawn: 0, draws, counts: { [bad ? 2 : 1]: draws }, df: 1, limit: 3.84,
+    chi_square: bad ? 900 : 1.2, p_value: bad ? 0 : 0.27 }; }; }"""
 
 
 def test_check_draws_in_batches_and_tells_right_from_broken(blank):
@@ -307,6 +345,7 @@ def test_check_draws_in_batches_and_tells_right_from_broken(blank):
     asked = blank.evaluate("() => window.sent")
     assert sum(m["draws"] for m in asked if m["variant"] == "V2") == 20_000
     assert len({m["seed"] for m in asked}) == len(asked) / 2
+    assert all(set(m["counts"]) <= {"1" if m["variant"] == "V2" else "2"} for m in asked)  # each adds up its own
     prompt = trace.opening.prompt_ids + trace.ids_upto(2)
     assert asked[0]["ids"][: len(prompt)] == prompt and asked[0]["temperature"] == 0.7
 
@@ -314,7 +353,11 @@ def test_check_draws_in_batches_and_tells_right_from_broken(blank):
 def test_check_can_be_stopped(blank):
     element = show(blank, made_traces.tree_trace(steps=3), "checkView")
     blank.evaluate(CHECKED)
-    blank.evaluate("() => { const ask = store.ask; store.ask = async (m) => { if (window.sent.length === 3) [...document.querySelectorAll('button')].find((b) => b.textContent === 'Stop').click(); return ask(m); }; }")
+    blank.evaluate(
+        """() => { const ask = store.ask;
+            const stop = [...document.querySelectorAll("button")].find((b) => b.textContent === "Stop");
+            store.ask = async (m) => { if (window.sent.length === 3) stop.click(); return ask(m); }; }"""
+    )
     element.get_by_role("button", name="Draw 20,000").click()
     expect(element.get_by_role("button", name="Draw again")).to_be_visible()
     expect(element).not_to_have_attribute("aria-busy", "true")
@@ -322,12 +365,18 @@ def test_check_can_be_stopped(blank):
 
 
 def test_broken_variants_are_the_labs(blank):
-    assert set(blank.evaluate("() => Object.keys(CHECK_BROKEN)")) == {name for name, variant in VARIANTS.items() if not variant.right}
+    assert set(blank.evaluate("() => Object.keys(CHECK_BROKEN)")) == {
+        name for name, variant in VARIANTS.items() if not variant.right
+    }
 
 
 @pytest.mark.parametrize("view", ["treeView", "distView", "curveView", "verifyView", "costView"])
 def test_hostile_text_stays_text(blank, view):
-    trace = made_traces.tree_trace(steps=4, nodes=24) if view in ("treeView", "verifyView", "costView") else made_traces.plain_trace(40)
+    trace = (
+        made_traces.tree_trace(steps=4, nodes=24)
+        if view in ("treeView", "verifyView", "costView")
+        else made_traces.plain_trace(40)
+    )
     for name in trace.opening.pieces:
         trace.opening.pieces[name] = made_traces.HOSTILE[name % len(made_traces.HOSTILE)]
     element = show(blank, trace, view)
@@ -341,9 +390,13 @@ def test_hostile_text_stays_text(blank, view):
 def test_everything_that_can_be_pressed_has_a_name(blank, view):
     trace = made_traces.tree_trace(steps=4) if view in ("treeView", "verifyView") else made_traces.plain_trace()
     show(blank, trace, view)
-    nameless = "() => [...document.querySelectorAll('.tl [role=button], .tl button')].filter((e) => !(e.getAttribute('aria-label') || e.textContent)).length"
+    nameless = """() => [...document.querySelectorAll(".tl [role=button], .tl button")]
+        .filter((e) => !(e.getAttribute("aria-label") || e.textContent)).length"""
     assert blank.evaluate(nameless) == 0
-    lists = blank.evaluate("() => [...document.querySelectorAll('.tl svg[role=group]')].map((s) => [s.getAttribute('aria-label'), s.querySelectorAll('[tabindex=\"0\"]').length])")
+    lists = blank.evaluate(
+        """() => [...document.querySelectorAll(".tl svg[role=group]")]
+            .map((s) => [s.getAttribute("aria-label"), s.querySelectorAll('[tabindex="0"]').length])"""
+    )
     assert lists and all(label and stops == 1 for label, stops in lists)
 
 
@@ -358,5 +411,7 @@ def test_an_empty_trace_is_one_sentence(blank, view):
 
 def test_charts_take_their_looks_from_the_page(blank):
     show(blank, made_traces.tree_trace(steps=1), "costView")
-    colours = blank.evaluate("() => { const t = chartTemplate(view.element).layout; return [t.colorway[0], t.colorway[1], t.font.color]; }")
+    colours = blank.evaluate(
+        "() => { const t = chartTemplate(view.element).layout; return [t.colorway[0], t.colorway[1], t.font.color]; }"
+    )
     assert colours == [views.theme.LIGHT[name] for name in ("draft", "target", "ink-2")]

@@ -179,7 +179,9 @@ LARGEST = 1 - 2**-53  # the largest number torch.rand gives in float64
 
 
 @settings(max_examples=200, deadline=None)
-@given(some.lists(some.integers(0, 9), min_size=1, max_size=12).filter(any), some.sampled_from([0.0, 0.3, 0.5, LARGEST]))
+@given(
+    some.lists(some.integers(0, 9), min_size=1, max_size=12).filter(any), some.sampled_from([0.0, 0.3, 0.5, LARGEST])
+)
 def test_a_token_of_probability_zero_is_never_drawn(weights, coin):
     for dtype in (torch.float32, torch.float64):
         law = torch.tensor(weights, dtype=dtype) / 7  # need not sum to 1

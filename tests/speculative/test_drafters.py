@@ -119,4 +119,6 @@ def test_room_is_what_the_shorter_context_leaves(pair):
     shorter = tiny_models.letters_pair("llama, untied", context=62).draft
     assert room(Session(pair.target, [1] * 60, draft=Session(shorter, [1] * 60))) == 1
     assert room(Session(pair.target, [1] * 63)) == 0
-    assert proposal(pair, "chain", {"length": 8}, [1] * 62)[0].tokens == [proposal(pair, "chain", {}, [1] * 62)[0].tokens[0]]
+    assert proposal(pair, "chain", {"length": 8}, [1] * 62)[0].tokens == [
+        proposal(pair, "chain", {}, [1] * 62)[0].tokens[0]
+    ]

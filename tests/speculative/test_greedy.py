@@ -35,7 +35,9 @@ def test_shipped_pair(method, shipped64, prompts, greedy_text, traced):
     assert ids == greedy_text(shipped64, prompts[:60])
     assert len({tuple(row) for row in ids}) > 50, "the prompts must ask for different texts"
     if all_methods()[method].drafts:
-        assert sum(len(trace.steps) for trace in traces) < sum(map(len, ids)), "no draft was ever accepted: nothing was tested"
+        assert sum(len(trace.steps) for trace in traces) < sum(map(len, ids)), (
+            "no draft was ever accepted: nothing was tested"
+        )
 
 
 @pytest.mark.parametrize("method", LOSSLESS)

@@ -62,10 +62,9 @@ def exact(pair):
     return enumerate_texts
 
 
-def write(pair, method, law, seed, memory) -> tuple[int, ...]:
-    draft = Session(pair.draft, PROMPT, law) if method.drafts == "model" else None
-    session = Session(pair.target, PROMPT, law, draft, memory)
-    out: list[int] = []
+def write(session, method, seed) -> tuple[int, ...]:
+    """The first tokens of one run; `session` has read the prompt and is left as it was."""
+    session, out = session.fork()[0], []
     with torch.inference_mode():
         steps = method.steps(session, torch.Generator().manual_seed(seed))
         while len(out) < TOKENS:
@@ -75,10 +74,13 @@ def write(pair, method, law, seed, memory) -> tuple[int, ...]:
 
 def p_value(pair, make, name: str, texts: dict, seeds: int = SEEDS) -> float:
     """Chi-square of `seeds` runs over all texts expected at least five times; the others are pooled."""
-    law, memory = build_law(*LAWS[name]), {}
-    counts = dict.fromkeys(texts, 0)
+    law, counts = build_law(*LAWS[name]), dict.fromkeys(texts, 0)
+    draft = Session(pair.draft, PROMPT, law) if make().drafts == "model" else None
+    session = Session(pair.target, PROMPT, law, draft)
+    for model in filter(None, (session, draft)):
+        model.prompt_logits()
     for seed in range(seeds):
-        counts[write(pair, make(), law, seed, memory)] += 1
+        counts[write(session, make(), seed)] += 1
     frequent = [text for text, share in texts.items() if share * seeds >= 5]
     seen, due = [counts[text] for text in frequent], [texts[text] * seeds for text in frequent]
     assert all(counts[text] == 0 for text, share in texts.items() if share == 0), "a text the law forbids was written"
@@ -139,7 +141,10 @@ def test_sampling_without_the_residual_is_caught(pair, exact, monkeypatch):
             return getattr(verify, name)
 
     monkeypatch.setattr("labkit.speculative.ground.verify", Verify())
-    assert p_value(pair, lambda: build_method("chain", {"length": 3}), "temperature 1", exact("temperature 1"), FEWER) < 1e-6
+    assert (
+        p_value(pair, lambda: build_method("chain", {"length": 3}), "temperature 1", exact("temperature 1"), FEWER)
+        < 1e-6
+    )
 
 
 def test_dropped_drafts_are_caught(pair, exact):

@@ -70,7 +70,14 @@ def followed(runner, knobs: dict, steps: int = 30, memory: dict | None = None):
     return seen[1:]
 
 
-KNOBS = [{}, {"shape": "80 nodes"}, {"shape": "chain"}, {"learn_from": "accepted only"}, {"width": 3}, {"learn_prompt": False}]
+KNOBS = [
+    {},
+    {"shape": "80 nodes"},
+    {"shape": "chain"},
+    {"learn_from": "accepted only"},
+    {"width": 3},
+    {"learn_prompt": False},
+]
 
 
 @pytest.mark.parametrize("knobs", KNOBS, ids=str)
@@ -133,7 +140,9 @@ def test_memory_is_v_k_8_bytes(width, shipped32):
 def test_hot_goes_on_and_cold_begins_anew(runner):
     memory: dict = {}
     first = followed(runner, {"start_from": "hot"}, 10, memory)[-1][3]
-    hot, cold = (build_method("token-recycling", {"start_from": start, "learn_prompt": False}) for start in ("hot", "cold"))
+    hot, cold = (
+        build_method("token-recycling", {"start_from": start, "learn_prompt": False}) for start in ("hot", "cold")
+    )
     hot.start(Session(runner, [9], memory=memory))
     cold.start(Session(runner, [9], memory=memory))
     assert torch.equal(hot.matrix, first)

@@ -14,7 +14,10 @@ from labkit.trace import ACCEPTED, REFUSED, UNREACHED, Tree
 
 FIRST = ([0.2, 0.3, 0.5], [0.5, 0.3, 0.2])  # p, q
 SECOND = ([0.3, 0.4, 0.2, 0.1], [0.6, 0.2, 0.1, 0.1])
-MIRROR = ([0.1, 0.2, 0.3, 0.4], [0.4, 0.3, 0.2, 0.1])  # shows every mistake; the first two hide merged and stale siblings
+MIRROR = (
+    [0.1, 0.2, 0.3, 0.4],
+    [0.4, 0.3, 0.2, 0.1],
+)  # shows every mistake; the first two hide merged and stale siblings
 HALF = ([0.05, 0.15, 0.8], [0.7, 0.3, 0.0])  # a token the draft never proposes
 
 # (vectors, verifier, drawn with replacement, k) -> chance that one of the k drafts is accepted

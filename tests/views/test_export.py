@@ -60,7 +60,9 @@ def test_clear_words_when_it_cannot_be(trees, tmp_path, monkeypatch):
 def test_a_saved_trace_becomes_a_file(trees, tmp_path):
     trees.save(tmp_path / "run.json")
     figure = figures.draw(tmp_path / "run.json", "draft_tree", 3)
-    assert figure.to_json() == views.VIEWS["draft_tree"](trees, 3).to_json() != views.VIEWS["draft_tree"](trees).to_json()
+    assert (
+        figure.to_json() == views.VIEWS["draft_tree"](trees, 3).to_json() != views.VIEWS["draft_tree"](trees).to_json()
+    )
     with pytest.raises(LabError, match="from 0 to 6"):
         figures.draw(tmp_path / "run.json", "draft_tree", 7)
     with pytest.raises(LabError, match="choose one of"):

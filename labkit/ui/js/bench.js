@@ -89,10 +89,11 @@ function drawModels(store, box, alarm) {
   const status = engine?.status;
   const opening = store.lanes[store.lane].opening;
   const parts = [opening?.target || status?.target, opening ? opening.draft : status?.draft, opening?.device ?? status?.device].filter(Boolean);
-  box.textContent = parts.join(" · ");
-  box.title = status ? `engine: ${status.where}` : "";
+  say(box, parts.join(" · "));
+  mark(box, "title", status ? `engine: ${status.where}` : "");
   alarm.hidden = !health.error;
-  if (health.error) alarm.replaceChildren(html("p", null, health.error), button("Retry", () => store.actions.retry()));
+  if (health.error && alarm.shown !== health) alarm.replaceChildren(html("p", null, health.error), button("Retry", () => store.actions.retry()));
+  alarm.shown = health;
 }
 
 function render({ model, el }) {
@@ -128,6 +129,7 @@ function render({ model, el }) {
     if (!store.ready) return;
     head.showTheme(store.theme);
     for (const part of parts) part.draw(changes);
+    lanes.settle();
     drawModels(store, models, alarm);
     const lane = store.lanes[store.lane];
     Object.assign(root.dataset, {

@@ -117,6 +117,6 @@ function figureTable(figure) {
 /** Acceptance by position, joined with the entropy there: why is it low here? */
 function byPositionView(store) {
   return chartView(store, "acceptance", "Why is acceptance low early?", {
-    words: "Where the draft is unsure it is refused; rounds that get far are the easy ones. Whiskers: 95 % Wilson.",
+    words: "Where the draft is unsure it is refused; rounds that get far are the easy ones. Whiskers: 95 % Wilson.", height: 196,
   });
 }

@@ -75,7 +75,7 @@ function choiceKnob(knob, { settled }, words = {}) {
   const select = html("select", { id, "aria-describedby": `${id}-h` }, ...knob.choices.map((one) => html("option", { value: one }, words[one] ?? one)));
   select.addEventListener("change", () => settled(select.value));
   const element = html("div", { class: "tl-knob", "data-knob": knob.name }, html("label", { for: id, title: knob.help }, knob.label), html("span"), select, knobHelp(knob, id));
-  return { element, set: (value) => (select.value = value) };
+  return { element, set: (value) => select.value !== value && (select.value = value) };
 }
 
 /** A switch. */
@@ -175,12 +175,11 @@ function makeKnobs(store, live) {
     }
     for (const set of setters) set();
     const info = method();
-    title.textContent = live ? "Sampling" : info?.title ?? "Knobs";
-    title.title = info?.summary ?? "";
-    paper.textContent = live ? "" : info?.paper ?? "";
-    const wrong = errorNote(store, "knobs");
-    trouble.replaceChildren(wrong ?? "");
-    element.dataset.state = wrong ? "error" : "ready";
+    say(title, live ? "Sampling" : info?.title ?? "Knobs");
+    mark(title, "title", info?.summary ?? "");
+    say(paper, live ? "" : info?.paper ?? "");
+    showTrouble(store, trouble, "knobs");
+    mark(element, "data-state", troubleIn(store, "knobs") ? "error" : "ready");
     redraw.hidden = !(lane().steps.length && store.actions.dirty() && !store.actions.busy());
   }
   return { element, draw };

@@ -79,10 +79,8 @@ function makePrompt(store) {
 
   function draw() {
     const prompt = store.lanes[0].tokens.filter((token) => token.prompt).length;
-    words.textContent = prompt ? `prompt ${counted(prompt, "token")}` : "";
-    const wrong = errorNote(store, "prompt");
-    trouble.replaceChildren(wrong ?? "");
-    if (wrong && form.hidden) open(true);
+    say(words, prompt ? `prompt ${counted(prompt, "token")}` : "");
+    if (showTrouble(store, trouble, "prompt") && form.hidden) open(true);
   }
   return { form, trouble, head: html("span", { class: "tl-prompthead" }, words, toggle), draw };
 }
@@ -93,7 +91,7 @@ function makeBranch(store) {
   const select = html("select", { id });
   const label = html("label", { for: id });
   const go = button("Branch", () => store.actions.branch(Number(go.dataset.at), Number(select.value)));
-  const element = html("div", { class: "tl-branch", hidden: true }, label, select, go);
+  const element = html("span", { class: "tl-branch", hidden: true }, label, select, go);
   let key = "";
 
   function draw() {
@@ -120,10 +118,10 @@ function makeLanes(store, tip) {
   const prompt = makePrompt(store);
   const branch = makeBranch(store);
   const legends = page === "entropy" ? [rampLegend()] : [legendKey("acc", "accepted"), legendKey("ref", "refused"), legendKey("gho", page === "acceptance" ? "never tested" : "never reached"), legendKey("tgt", "from the target")];
-  const top = titleRow(STRIP_TITLE[page], prompt.head, ...legends);
+  const top = titleRow(STRIP_TITLE[page], prompt.head, page === "entropy" ? null : branch.element, ...legends); // there the bars have the button
   const title = top.querySelector("h2");
   const rows = html("div", { class: "tl-lanes" });
-  const element = html("section", { class: `tl-panel ${page === "acceptance" ? "a-chain" : "a-strip"}`, "aria-label": STRIP_TITLE[page] }, top, prompt.trouble, prompt.form, rows, branch.element);
+  const element = html("section", { class: `tl-panel ${page === "acceptance" ? "a-chain" : "a-strip"}`, "aria-label": STRIP_TITLE[page] }, top, prompt.trouble, prompt.form, rows);
   let lanes = [];
 
   function add(place) {
@@ -144,9 +142,10 @@ function makeLanes(store, tip) {
       one.head.element.hidden = lanes.length < 2;
       if (lanes.length > 1) one.head.draw();
     }
-    if (page === "acceptance") title.textContent = `Round ${store.lanes[store.lane].at || ""}`;
+    if (page === "acceptance") say(title, `Round ${store.lanes[store.lane].at || ""}`);
     prompt.draw();
     branch.draw();
   }
-  return { element, draw };
+  const settle = () => lanes.forEach((one) => one.strip.settle?.());
+  return { element, draw, settle };
 }

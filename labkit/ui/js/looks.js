@@ -94,5 +94,5 @@ function drawHead(page, looks, models) {
     mark.replaceChildren(html("a", { href: "00_welcome.ipynb", "aria-label": "Token Lab, welcome page" }, markPicture(), "Token Lab"));
   }
   const element = html("header", { class: "tl-head" }, mark, nav, models, html("span", { class: "tl-group", role: "group", "aria-label": "Looks" }, dark, large));
-  return { element, showTheme: (theme) => dark.setAttribute("aria-pressed", String(theme === "dark")) };
+  return { element, showTheme: (theme) => dark.getAttribute("aria-pressed") !== String(theme === "dark") && dark.setAttribute("aria-pressed", String(theme === "dark")) };
 }

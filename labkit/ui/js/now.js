@@ -5,13 +5,18 @@ function laneNow(store) {
   return store.lanes[store.lane ?? 0];
 }
 
-/** The current step of a lane: { step, tree, number (from 1), first } where `first` is the index of its first token; null before the first. */
+/**
+ * The current step of a lane: { step, tree, added, number (from 1), first }; null before the first. `first` is the index of its
+ * first token. The tree's own `added` is empty when the run was long enough without it; `added` is what the target chose.
+ */
 function stepNow(lane) {
   const step = lane?.at > 0 ? lane.steps[lane.at - 1] : null;
   if (!step) return null;
   const prompt = lane.opening?.prompt_ids?.length ?? 0;
   const first = lane.steps.slice(0, lane.at - 1).reduce((sum, earlier) => sum + earlier.emitted.length, prompt);
-  return { step, tree: stepTree(step), number: lane.at, first };
+  const whole = stepTree(step);
+  const tree = whole && step.emitted.length <= whole.path.length ? { ...whole, added: null } : whole;
+  return { step, tree, added: whole?.added ?? null, number: lane.at, first };
 }
 
 /** The text of token `id` in a lane; a token the trace never mentions shows its number. */

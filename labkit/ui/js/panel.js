@@ -24,12 +24,34 @@ function paleShape() {
   return svg("svg", { class: "tl-shade", viewBox: "0 0 150 70", "aria-hidden": "true" }, block(0, 26, 34), block(52, 6, 40), block(52, 46, 30), block(106, 6, 44));
 }
 
-/** One sentence and one button, where the trouble is. Returns null when the lane has no error for `panel`. */
-function errorNote(store, panel) {
-  const error = store.trouble?.panel === panel ? store.trouble : store.lanes.map((lane) => lane.error).find((one) => one?.panel === panel);
-  if (!error) return null;
+/** The error that belongs into `panel`: the page's own, else a lane's; null when all is well. */
+function troubleIn(store, panel) {
+  return store.trouble?.panel === panel ? store.trouble : store.lanes.map((lane) => lane.error).find((one) => one?.panel === panel) ?? null;
+}
+
+/** One sentence and one button, where the trouble is. */
+function errorNote(store, error) {
   const mend = button(error.action === "close" ? "Close" : "Retry", () => (error.action === "close" ? store.set({ trouble: null }) : store.actions.retry()));
   return html("div", { class: "tl-error", role: "alert" }, html("p", null, error.text), mend);
+}
+
+/** Bring a panel's error up to the store; true when it is a new one. An unchanged page is not touched. */
+function showTrouble(store, box, panel) {
+  const error = troubleIn(store, panel);
+  if (box.shown === error) return false;
+  box.shown = error;
+  box.replaceChildren(...(error ? [errorNote(store, error)] : []));
+  return Boolean(error);
+}
+
+/** Set a text, unless it is there already: every change costs the page a layout. */
+function say(element, words) {
+  if (element.textContent !== words) element.textContent = words;
+}
+
+/** Set an attribute, unless it is there already. */
+function mark(element, name, value) {
+  if (element.getAttribute(name) !== value) element.setAttribute(name, value);
 }
 
 /** The panel of a view; `area` is its place in the layout, `hero` panels say what to do while there is nothing. */
@@ -37,10 +59,11 @@ function makePanel(store, view, area, { hero = false, extra = [] } = {}) {
   const note = html("p");
   const table = linkButton("as a table", () => showTable(!shown));
   const top = titleRow(view.title, note, ...extra, view.legend ?? null, table);
-  const say = html("div", { class: "tl-say" });
+  const heading = top.querySelector("h2");
+  const still = html("div", { class: "tl-say" });
   const trouble = html("div");
   const body = html("div", { class: "tl-body" }, view.element);
-  const element = html("section", { class: `tl-panel a-${area}`, "aria-label": view.title }, top, trouble, say, body);
+  const element = html("section", { class: `tl-panel a-${area}`, "aria-label": view.title }, top, trouble, still, body);
   let shown = false;
   let drawnTable = null;
   let said = "";
@@ -62,24 +85,24 @@ function makePanel(store, view, area, { hero = false, extra = [] } = {}) {
 
   function draw(changes) {
     const now = state();
-    const wrong = errorNote(store, hero ? "hero" : area);
-    trouble.replaceChildren(wrong ?? "");
-    element.dataset.state = wrong ? "error" : now;
-    element.toggleAttribute("aria-busy", now === "loading");
+    const wrong = troubleIn(store, hero ? "hero" : area);
+    showTrouble(store, trouble, hero ? "hero" : area);
+    mark(element, "data-state", wrong ? "error" : now);
+    mark(element, "aria-busy", String(now === "loading"));
     const quiet = now !== "ready" && hero;
     body.hidden = quiet;
-    say.hidden = !quiet || (wrong && now === "empty");
+    still.hidden = !quiet || Boolean(wrong && now === "empty");
     if (quiet && said !== now) {
       said = now;
-      if (now === "loading") say.replaceChildren(paleShape(), html("p", null, "The model is starting; the rest of the page keeps working."), button("Stop", store.actions.stop));
-      else say.replaceChildren(paleShape(), html("p", null, "Nothing here yet: press Step, or open a saved trace."), button("First step", store.actions.step, { look: "main", glyph: "step" }));
+      if (now === "loading") still.replaceChildren(paleShape(), html("p", null, "The model is starting; the rest of the page keeps working."), button("Stop", store.actions.stop));
+      else still.replaceChildren(paleShape(), html("p", null, "Nothing here yet: press Step, or open a saved trace."), button("First step", store.actions.step, { look: "main", glyph: "step" }));
     }
     if (!quiet) {
       view.draw(changes);
       if (shown && changes.size) showTable(true);
     }
-    note.textContent = view.note ?? "";
-    top.querySelector("h2").textContent = view.title;
+    say(note, view.note ?? "");
+    say(heading, view.title);
   }
   return { element, draw, view, svg: () => view.element.querySelector("svg") };
 }

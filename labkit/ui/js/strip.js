@@ -33,6 +33,7 @@ function makeStrip(store, place, lines) {
   let mark = -1;
   let focus = 0;
   let followed = "";
+  let seen = -1;
 
   function clear() {
     element.replaceChildren();
@@ -41,8 +42,8 @@ function makeStrip(store, place, lines) {
 
   function newRow(indent) {
     const number = html("span", { class: "no", "aria-hidden": "true" }, String(element.childElementCount + 1));
-    row = html("div", null, number, html("span", { class: "pad", style: `--n:${indent}` }));
-    element.append(row);
+    row = html("span", { class: "line" }); // a long line goes on under its own beginning
+    element.append(html("div", null, number, html("span", { class: "pad", style: `--n:${indent}` }), row));
   }
 
   function add(token, index, lane) {
@@ -127,17 +128,17 @@ function makeStrip(store, place, lines) {
     frame(lane);
     for (const node of refused) node.setAttribute("aria-pressed", String(store.selected?.kind === "node" && store.selected.lane === place && store.selected.index === Number(node.dataset.node)));
     rove(lane);
-    follow(lane);
     element.dataset.drawn = `${store.sequence}/${lane.tokens.length}/${lane.at}`;
   }
 
-  /** Keep the present in sight when the strip scrolls in its panel. */
+  /** Keep in sight what matters when the strip scrolls in its panel: a new first difference, otherwise the present. */
   function follow(lane) {
-    const there = built[lastShown(lane)]?.node;
-    const place_ = `${lane.at}/${built.length}`;
-    if (!there || place_ === followed) return;
-    followed = place_;
-    if (element.scrollHeight <= element.clientHeight) return;
+    const apart = mark >= 0 && mark !== seen;
+    const present = `${lane.at}/${built.length}`;
+    if (!apart && (present === followed || (mark >= 0 && lane.state === "running"))) return;
+    [followed, seen] = [present, mark];
+    const there = built[apart ? mark : lastShown(lane)]?.node;
+    if (!there || element.scrollHeight <= element.clientHeight) return;
     const [box, own] = [there.getBoundingClientRect(), element.getBoundingClientRect()];
     if (box.bottom > own.bottom - 6) element.scrollTop += box.bottom - own.bottom + 10;
     else if (box.top < own.top + 6) element.scrollTop -= own.top - box.top + 10;
@@ -158,7 +159,11 @@ function makeStrip(store, place, lines) {
     if (key === "ArrowUp" || key === "ArrowDown") return nearestRow(all, here, key === "ArrowDown" ? 1 : -1);
     return { ArrowRight: all[index + 1], ArrowLeft: all[index - 1], Home: all[0], End: all.at(-1) }[key];
   });
-  return { element, draw };
+  /** To be called when everything is drawn: it measures, and measuring between two changes costs a layout each. */
+  function settle() {
+    if (store.lanes[place]) follow(store.lanes[place]);
+  }
+  return { element, draw, settle };
 }
 
 /** The button straight above or below `here`, as it is laid out now. */

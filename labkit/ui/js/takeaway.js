@@ -144,9 +144,7 @@ function makeTakeaway(store, pictures, css) {
   });
 
   function draw() {
-    const wrong = errorNote(store, "take");
-    trouble.replaceChildren(wrong ?? "");
-    if (wrong) menu.open(true);
+    if (showTrouble(store, trouble, "take")) menu.open(true);
   }
   return { element: menu.element, draw };
 }

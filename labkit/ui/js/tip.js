@@ -53,6 +53,7 @@ function makeTip(store) {
     };
     strip.addEventListener("pointerover", (event) => come(event, 120));
     strip.addEventListener("focusin", (event) => event.target.matches(":focus-visible") && come(event, 120));
+    strip.addEventListener("click", close);
     for (const gone of ["pointerleave", "focusout"]) strip.addEventListener(gone, () => (store.hot(null), close()));
   }
   return { element, watch, close };

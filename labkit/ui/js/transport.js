@@ -90,7 +90,7 @@ function makeTransport(store, menus) {
     const current = tokens ? (count ? tokenInFocus(store) + 1 : 0) : lane.at;
     at.replaceChildren(html("b", { class: "num" }, `${tokens ? "token" : "step"} ${current}`), ` of ${count}`);
     // A disabled button would lose the focus under a finger that goes on pressing it.
-    const off = (one, yes) => one.setAttribute("aria-disabled", String(yes));
+    const off = (one, yes) => mark(one, "aria-disabled", String(yes));
     off(start, busy || number === 0);
     off(back, busy || number === 0);
     off(step, busy || (number === most && actions.ended()));

@@ -25,10 +25,11 @@ function treeView(store) {
       const focus = nodeInFocus(store, now);
       const kept = scroll.contains(document.activeElement) ? document.activeElement.dataset.id : null;
       scroll.replaceChildren(drawTree(store, lane, now, focus, scroll, open, unfold));
-      scroll.style.setProperty("--tl-tallest", `${(tallest = Math.max(tallest, Number(scroll.firstChild.getAttribute("height"))))}px`); // nothing below jumps while stepping
+      tallest = Math.max(tallest, Number(scroll.firstChild.getAttribute("height")));
       if (kept) scroll.querySelector(`[data-id="${kept}"]`)?.focus({ preventScroll: true });
       view.note = treeNote(lane, now);
     }
+    scroll.style.setProperty("--tl-tallest", `${tallest}px`); // the panel keeps its height, so that nothing below it jumps
     box.classList.toggle("play", play);
     element.dataset.drawn = String(++count);
   }
@@ -95,6 +96,7 @@ function drawTree(store, lane, now, focus, face, open, unfold) {
   const ruler = textRuler(face, 13, "--tl-code", 600);
   const tallest = parseFloat(getComputedStyle(face).maxHeight) || Infinity; // the room a page has; what a click opened may scroll
   const plan = layoutTree(tree, width, name, (text) => ruler(pieceShort(text)), open, tallest);
+  plan.ruler = textRuler(face, 12, "--tl-ui", 550);
   const parts = [];
   for (let depth = 0; depth < plan.columns; depth++) {
     const x = TREE.left + depth * plan.step;
@@ -134,7 +136,8 @@ function drawNode(store, now, id, plan, text, state, focus, style, badge) {
   const box = { acc: 24, ref: 24, gho: 21, root: 24, tgt: 26 }[state];
   const room = Math.max(2, Math.floor((w - 16) / 7.6));
   // A reason may run on below the next column when nothing of this row stands there.
-  const why = nodeWhy(tree, id, Math.floor((plan.step * (state === "ref" && !plan.inner.has(id) ? 1.9 : 1) - 14) / 6.1));
+  const wide = plan.step * (state === "ref" && !plan.inner.has(id) ? 1.9 : 1) - (badge ? 12 : 4);
+  const why = nodeWhy(tree, id).find((words) => plan.ruler(words) <= wide) ?? "";
   const chosen = id === focus;
   const choose = () => (id === -1 ? store.set({ selected: { kind: "token", lane: store.lane ?? 0, index: now.first - 1 } }) : chooseNode(store, now, id));
   const at = (n) => n.toFixed(1);
@@ -187,18 +190,17 @@ function coinNumbers(tree) {
 /** The verifiers' reasons in the room that a column has; the sentence and the tooltip say them whole. */
 const SHORT_REASONS = { "is what the target drew": "drawn", "is not what the target drew": "not drawn", "is the likeliest": "best", "is not the likeliest": "not best" };
 
-/** The clause under a tested node: its coin and threshold, else the verifier's own reason, cut to `room` characters. */
-function nodeWhy(tree, id, room) {
-  if (id === -1 || nodeVerdict(tree, id) === "unreached") {
-    return id === "target" && tree.added_logprob !== null ? `target adds, p ${decimals(Math.exp(tree.added_logprob), 2)}` : id === "target" ? "target adds" : "";
-  }
-  const kept = nodeVerdict(tree, id) === "accepted";
+/** The clause under a tested node, longest first: its coin and threshold, else the verifier's own reason and p. */
+function nodeWhy(tree, id) {
+  if (id === "target") return [tree.added_logprob === null ? "target adds" : `target adds, p ${decimals(Math.exp(tree.added_logprob), 2)}`, "target"];
+  if (id === -1 || nodeVerdict(tree, id) === "unreached") return [];
+  const mark = nodeVerdict(tree, id) === "accepted" ? "✓" : "✕";
   const [coin, threshold] = [tree.coins[id] ?? null, tree.thresholds[id] ?? null];
-  if (coin !== null && threshold !== null) return `${kept ? "✓" : "✕"} u ${decimals(coin)} ${kept ? "≤" : ">"} ${decimals(threshold)}`;
+  if (coin !== null && threshold !== null) return [`${mark} u ${decimals(coin)} ${mark === "✓" ? "≤" : ">"} ${decimals(threshold)}`, `${mark} u ${decimals(coin)}`, mark];
   const p = tree.target_logprobs[id] ?? null;
+  const chance = p === null ? "" : `p ${decimals(Math.exp(p))}`;
   const reason = SHORT_REASONS[tree.reasons[id]] ?? tree.reasons[id] ?? "";
-  const whole = `${reason}${p === null ? "" : `${reason ? ", " : ""}p ${decimals(Math.exp(p))}`}`;
-  return `${kept ? "✓" : "✕"} ${whole.length > room - 2 ? `${whole.slice(0, Math.max(1, room - 3))}…` : whole}`.trim();
+  return [[reason, chance].filter(Boolean).join(", "), chance || reason, ""].map((words) => `${mark} ${words}`.trim());
 }
 
 /** One node in words: the tooltip and the accessible name come from here. */

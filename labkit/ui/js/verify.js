@@ -69,7 +69,7 @@ function drawVerify(store, found, width) {
   const drafted = tree.tokens[node];
   const refused = nodeVerdict(tree, node) === "refused";
   const last = !tree.tokens.some((_, other) => tree.parents[other] === tree.parents[node] && (tree.order[other] ?? -1) > (tree.order[node] ?? 0));
-  const drawn = refused && last ? tree.added : null;
+  const drawn = refused && last ? now.added : null;
   const at = (id) => test.tokens.indexOf(id);
   const [p, q] = [test.p[at(drafted)] ?? 0, test.q[at(drafted)] ?? 0];
   const [coin, threshold] = coinOf(tree, node);
