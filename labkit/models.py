@@ -253,6 +253,7 @@ def load(target: str = "", draft: str = "", device: str = "", dtype: str = "") -
     drafter = None if draft == NO_DRAFT else load_runner(draft, place, DTYPES[dtype])
     if drafter is not None and drafter.vocabulary != runner.vocabulary:
         raise ModelError(
-            f"Draft and target have different vocabularies ({drafter.vocabulary:,} and {runner.vocabulary:,}): choose another draft."
+            f"Draft and target have different vocabularies ({drafter.vocabulary:,} and {runner.vocabulary:,}): "
+            f"choose another draft."
         )
     return Pair(runner, drafter, vocabulary, target, "" if drafter is None else draft, _ends(where, vocabulary))

@@ -282,7 +282,7 @@ def _check_beliefs(beliefs: list[Belief], tokens: list[int], where: str, mention
         mentioned.add(belief.token)
         mentioned.update(belief.top)
         if len(belief.top) != len(belief.top_logprobs):
-            raise TraceError(f"{where} has a belief with {len(belief.top)} tokens but not as many log-probs: the file is damaged.")
+            raise TraceError(f"{where} has a belief of {len(belief.top)} tokens but not as many log-probs: the file is damaged.")
 
 
 PER_NODE = ("draft_logprobs", "draft_entropies", "target_logprobs", "target_entropies", "verdicts", "reasons")

@@ -20,6 +20,7 @@ from tornado.web import HTTPError, RedirectHandler  # noqa: E402
 from traitlets import Integer  # noqa: E402
 from traitlets.config import Config  # noqa: E402
 from voila.app import Voila  # noqa: E402
+from voila.shutdown_kernel_handler import VoilaShutdownKernelHandler  # noqa: E402
 
 from labkit.host.kernels import PatientKernelManager, PromptConnection  # noqa: E402
 from labkit.host.launch import PINGS  # noqa: E402
@@ -30,6 +31,13 @@ CULL_EVERY = 120  # seconds; long against the time a page takes to load
 CULL_AFTER = 1200  # seconds without a connected page
 
 
+class Goodbye(VoilaShutdownKernelHandler):
+    """Ends the kernel of a page that was closed."""
+
+    def check_xsrf_cookie(self):
+        """Voila's pages get no such cookie, so the stock handler refuses them all; who knows a kernel's id has its page."""
+
+
 class Dashboards(Voila):
     """Voila whose root is the welcome page instead of a list of files, and which warms its kernels after that page."""
 
@@ -37,9 +45,10 @@ class Dashboards(Voila):
     pool = Integer(1, config=True, help="warm kernels for each dashboard")
 
     def init_handlers(self):
-        """The stock handlers behind one redirect."""
+        """The stock handlers behind two of ours."""
         welcome = {"url": f"{self.base_url}voila/render/{WELCOME}", "permanent": False}
-        return [(self.server_url, RedirectHandler, welcome), *super().init_handlers()]
+        ours = [(self.server_url, RedirectHandler, welcome), (f"{self.server_url}voila/api/shutdown/(.*)", Goodbye)]
+        return [*ours, *super().init_handlers()]
 
     def listen(self):
         """Listen, serve the welcome page from a warm kernel, and warm the other dashboards' a little later."""

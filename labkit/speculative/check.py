@@ -24,6 +24,26 @@ def place_at(pair: Pair, ids: list[int], temperature: float, transforms: list[Se
     return Place(law(target), law.heated(heat)(draft), draft.softmax(-1))
 
 
+def chi_square(exact: list[float], counts: dict[int, int]) -> tuple[float, int]:
+    """The statistic of `counts` (by token) against the law `exact` [V], and its degrees of freedom.
+
+    Tokens expected at least 5 times have a cell each, the rarer ones share one; where even that is expected less often it
+    joins the smallest cell, since a lone rare token says nothing.
+    """
+    total = sum(counts.values())
+    cells = sorted((share * total, counts.get(token, 0)) for token, share in enumerate(exact) if share * total >= 5)
+    forbidden = sum(count for token, count in counts.items() if exact[token] == 0)
+    due = total - sum(due for due, _ in cells)
+    seen = total - sum(seen for _, seen in cells) - forbidden
+    if due < 5 and cells:
+        due, seen = due + cells[0][0], seen + cells[0][1]
+        del cells[0]
+    cells.append((due, seen))
+    statistic = sum((seen - due) ** 2 / due for due, seen in cells)
+    # what the law forbids is proof enough, but a finite one: JSON has no infinity
+    return statistic + 1e9 * forbidden, max(len(cells) - 1, 1)
+
+
 def check(
     pair: Pair,
     ids: list[int],
@@ -38,8 +58,8 @@ def check(
     """Run `draws` verify steps of `variant` behind `ids`; add `counts` of earlier calls; compare with the exact law.
 
     Returns tokens and pieces (the likeliest), `exact` and `drawn` shares, what the rest holds, `draws` so far, `counts` so far,
-    and the chi-square test over all tokens expected at least 5 times (the others pooled): `chi_square`, `df`, `p_value`, and
-    `limit`, the 5 % line. Raises `KnobError` on an unknown variant or too many draws, `ModelError` without a draft.
+    and the chi-square test (see `chi_square`): `chi_square`, `df`, `p_value`, and `limit`, the 5 % line. Raises `KnobError` on an
+    unknown variant, too many draws or counts that no earlier call gave, `ModelError` without a draft.
     """
     from scipy.stats import chi2  # 0.3 s of import, for this question only
 
@@ -55,6 +75,8 @@ def check(
     place = place_at(pair, ids, temperature, transforms, heat)
     rng = torch.Generator().manual_seed(seed)
     counts = {int(token): int(count) for token, count in (counts or {}).items()}
+    if any(not 0 <= token < pair.target.vocabulary or count < 0 for token, count in counts.items()):
+        raise KnobError("The counts are not those of an earlier answer: begin again without them.")
     emit = VARIANTS[variant].emit
     for _ in range(draws):
         token = emit(place, rng)
@@ -62,14 +84,7 @@ def check(
 
     total = sum(counts.values())
     exact = place.p.tolist()
-    frequent = [token for token, share in enumerate(exact) if share * total >= 5]
-    cells = [(counts.get(token, 0), exact[token] * total) for token in frequent]
-    pooled = total - sum(seen for seen, _ in cells), total - sum(due for _, due in cells)
-    if pooled[1] > 1e-9 or pooled[0]:
-        cells.append(pooled)
-    # a token the law forbids but the verifier emits must count as evidence, not divide by zero
-    statistic = sum((seen - due) ** 2 / max(due, 1e-9) for seen, due in cells)
-    df = max(len(cells) - 1, 1)
+    statistic, df = chi_square(exact, counts)
     shown = place.p.topk(min(SHOWN, len(exact))).indices.tolist()
     return {
         "variant": variant,

@@ -48,7 +48,7 @@ class TokenRecycling(Speculative):
     shape: str = knob("30 nodes", choices=tuple(LEVELS), label="Tree template", help="80 nodes is the paper's")
     width: int = knob(8, 2, 16, unit="tokens", label="Successors kept", help="kept for every token")
     start_from: str = knob("cold", choices=("cold", "hot"), label="Start", help="hot: keep what runs left")
-    learn_from: str = knob("every node", choices=("every node", "accepted only"), label="Learn from", help="whose logits update rows")
+    learn_from: str = knob("every node", choices=("every node", "accepted only"), label="Learn from", help="whose logits count")
     learn_prompt: bool = knob(True, label="Learn the prompt", help="off in the release")
 
     def start(self, session):

@@ -69,7 +69,7 @@ def greedy(tree: Tree, best: list[int]) -> Outcome:
 
 
 def sample_and_match(tree: Tree, p: Tensor, rng: torch.Generator) -> Outcome:
-    """V1: draw x ~ p; follow the child whose token is x, else add x. Needs no q; right for every tree built without these coins."""
+    """V1: draw x ~ p; follow the child whose token is x, else add x. Needs no q; right for trees built without these coins."""
     outcome, children, at = Outcome(), children_of(tree), 0
     while True:
         token = draw(p[at], rng)

@@ -13,12 +13,12 @@ from labkit import views
 from labkit.speculative.variants import VARIANTS
 from labkit.trace import UNREACHED, Setting
 from labkit.ui import assets
-from labkit.views import layout, read
+from labkit.views import layout, read, table
 from labkit.views.text import cut, short, shown
 
 EXPORTS = """applySampling entropyAfter layoutTree treeEdge TREE pieceShown pieceShort pieceCut makeStore
 openLane addStep samplingOf stepTree patterns treeView distView curveView verifyView costView
-checkView CHECK_BROKEN chartTemplate html""".split()
+checkView CHECK_BROKEN figureTable chartTemplate html""".split()
 
 SETTINGS = [
     {"temperature": t, "top-k": k, "top-p": p, "min-p": m}
@@ -306,12 +306,12 @@ def test_verify_step_in_numbers(blank):
     text = element.inner_text()
     assert f"Σ min(p, q) = {test.agreement:.3f}" in text and f"Σ (p − q)₊ = {1 - test.agreement:.3f}" in text
     assert f"the coin fell at {step.tree.coins[node]:.3f}" in text
-    table = blank.evaluate("() => view.table()")
-    assert [row[1:] for row in table["rows"][:-1]] == [
+    seen = blank.evaluate("() => view.table()")
+    assert [row[1:] for row in seen["rows"][:-1]] == [
         [f"{x:.4f}" for x in (q, p, min(p, q), r)] for p, q, r in zip(test.p, test.q, test.residual)
     ]
     for column, total in ((1, 1), (2, 1), (3, test.agreement), (4, 1)):
-        assert sum(float(row[column]) for row in table["rows"]) == pytest.approx(total, abs=2e-3)
+        assert sum(float(row[column]) for row in seen["rows"]) == pytest.approx(total, abs=2e-3)
 
 
 def test_cost_beside_plain_is_measured_or_absent(blank):
@@ -415,3 +415,14 @@ def test_charts_take_their_looks_from_the_page(blank):
         "() => { const t = chartTemplate(view.element).layout; return [t.colorway[0], t.colorway[1], t.font.color]; }"
     )
     assert colours == [views.theme.LIGHT[name] for name in ("draft", "target", "ink-2")]
+
+
+def test_a_charts_table_is_the_figure(blank):
+    trace = made_traces.tree_trace()
+    figure = json.loads(views.figure("acceptance", [trace]))
+    seen = blank.evaluate("(figure) => figureTable(figure)", figure)
+    assert seen["columns"] == ["position", "accepted", "low", "high", "draft entropy", "target entropy"]
+    mine = table.table("acceptance", trace).rows
+    for row, (depth, tested, _, share, low, high, draft, target) in zip(seen["rows"], mine, strict=True):
+        assert row[0] == f"{depth}, n {tested}"
+        assert [float(x) for x in row[1:]] == pytest.approx([share, low, high, draft, target], abs=1e-4)

@@ -158,11 +158,14 @@ def test_notes_count_rows_and_nodes(runner):
 
 
 def test_directions(shipped32, prompts, traced):
-    """Tokens a forward, at temperature 0 over held-out prompts: hot beats cold, every node beats accepted only."""
+    """Tokens a forward at temperature 0, as in the paper: hot beats cold, every node beats accepted only."""
+    papers = {"shape": "80 nodes", "learn_prompt": False}
 
     def tokens_per_forward(**knobs) -> float:
         pair = dataclasses.replace(shipped32, memory={})
-        traces = [traced(pair, "token-recycling", ids=ids, max_new_tokens=48, knobs=knobs) for ids in prompts[:20]]
+        traces = [
+            traced(pair, "token-recycling", ids=ids, max_new_tokens=48, knobs=papers | knobs) for ids in prompts[:20]
+        ]
         return sum(len(trace.ids) for trace in traces) / sum(trace.cost.target_forwards for trace in traces)
 
     cold = tokens_per_forward()

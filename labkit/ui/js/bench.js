@@ -124,7 +124,7 @@ function render({ model, el }) {
   root.append(patterns(), head.element, transport.element, alarm, page, tip.element);
   el.append(root);
 
-  const parts = [transport, lanes, knobs, ...views, takeaway];
+  const parts = [...views, transport, lanes, knobs, takeaway]; // views measure their place first, while nothing has been changed yet
   const draw = (changes) => {
     if (!store.ready) return;
     head.showTheme(store.theme);

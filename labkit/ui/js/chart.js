@@ -104,14 +104,22 @@ function chartView(store, name, title, { words = "", height = 232, table } = {})
   };
 }
 
-/** Any figure's numbers as a table: x and one column a trace. */
+/** Any figure's numbers as a table: x as its axis names it, one column a trace, and the ends of whiskers where there are some. */
 function figureTable(figure) {
   const traces = (figure?.data ?? []).filter((trace) => Array.isArray(trace.y));
-  const places = [...new Set(traces.flatMap((trace) => trace.x ?? trace.y.map((_, i) => i)))];
+  const xs = (trace) => trace.x ?? trace.y.map((_, i) => i);
+  const axis = figure?.layout?.xaxis ?? {};
+  const name = (x) => String(axis.ticktext?.[axis.tickvals?.indexOf(x)] ?? x).replace(/<br>/g, ", ");
   const cell = (x) => (typeof x === "number" && !Number.isInteger(x) ? x.toFixed(4) : x ?? "");
-  const columns = [figure?.layout?.xaxis?.title?.text ?? "x", ...traces.map((trace) => trace.name ?? "y")];
-  const rows = places.map((x) => [x, ...traces.map((trace) => cell(trace.y[(trace.x ?? trace.y.map((_, i) => i)).indexOf(x)]))]);
-  return { columns, rows };
+  const columns = [[axis.title?.text ?? "position", name]];
+  for (const trace of traces) {
+    const at = (x) => xs(trace).indexOf(x);
+    columns.push([trace.name ?? "y", (x) => cell(trace.y[at(x)])]);
+    const whisker = trace.error_y;
+    if (whisker?.array) columns.push(["low", (x) => cell(trace.y[at(x)] - whisker.arrayminus[at(x)])], ["high", (x) => cell(trace.y[at(x)] + whisker.array[at(x)])]);
+  }
+  const places = [...new Set(traces.flatMap(xs))];
+  return { columns: columns.map(([title]) => title), rows: places.map((x) => columns.map(([, read]) => read(x))) };
 }
 
 /** Acceptance by position, joined with the entropy there: why is it low here? */

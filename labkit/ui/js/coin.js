@@ -99,7 +99,7 @@ function targetSentence(tree, name) {
 /** Why a node was never looked at: an ancestor fell, a sibling won, or the run ended. */
 function unreachedWhy(lane, tree, node) {
   for (let at = tree.parents[node]; at >= 0; at = tree.parents[at]) {
-    if (tree.verdicts[at] === "refused") return `${pieceShort(pieceOf(lane, tree.tokens[at]))} before it was refused`;
+    if (tree.verdicts[at] === "refused") return `${pieceShort(pieceOf(lane, tree.tokens[at]))}, before it, was refused`;
   }
   const winner = tree.path.find((other) => tree.parents[other] === tree.parents[node]);
   if (winner !== undefined) return `${pieceShort(pieceOf(lane, tree.tokens[winner]))} had been accepted in its place`;

@@ -99,7 +99,7 @@ function makeKnobs(store, live) {
   const reset = linkButton("reset", resetAll);
   const trouble = html("div");
   const box = html("div", { class: "tl-knobbox" });
-  const redraw = button("Redraw the text with these", () => store.actions.again(), { look: "redraw" });
+  const redraw = button("Redraw the text with these", () => store.actions.again(), { look: "redraw", hidden: true });
   const element = html("section", { class: "tl-panel tl-knobs a-knobs", "aria-label": "Knobs" }, html("div", { class: "tl-top" }, title, paper), trouble, box, redraw, html("div", { class: "tl-knobfoot" }, reset));
   let setters = [];
   let built = "";

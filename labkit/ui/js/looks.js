@@ -41,6 +41,7 @@ function patterns() {
 }
 
 const PAGES = [["entropy", "01_entropy.ipynb", "Entropy"], ["draft_trees", "02_draft_trees.ipynb", "Draft trees"], ["acceptance", "03_acceptance.ipynb", "Acceptance"]];
+const NARROW = 1120; // CSS pixels; below it the knobs become a row
 const LATER = ["Attention", "Boundaries"];
 
 /** Which host holds the page: "voila" serves it as a dashboard, anything else is a notebook. */
@@ -67,6 +68,10 @@ function makeLooks(root, told, signal) {
   watch.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light"] });
   signal.addEventListener("abort", () => watch.disconnect());
   settle();
+  // Layouts ask the cell's width, not the window's. A class does what a container query would, for half the style work.
+  const wide = new ResizeObserver(() => root.toggleAttribute("data-narrow", root.clientWidth > 0 && root.clientWidth <= NARROW));
+  wide.observe(root);
+  signal.addEventListener("abort", () => wide.disconnect());
   return {
     theme: (theme) => ((chosen = theme), settle()),
     size: (size) => told({ size: (root.dataset.size = size) }),

@@ -104,5 +104,5 @@ function makePanel(store, view, area, { hero = false, extra = [] } = {}) {
     say(note, view.note ?? "");
     say(heading, view.title);
   }
-  return { element, draw, view, svg: () => view.element.querySelector("svg") };
+  return { element, draw, view, svg: () => view.element.querySelector("svg[role=group]") ?? view.element.querySelector("svg") };
 }

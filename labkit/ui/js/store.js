@@ -103,13 +103,16 @@ function withSampling(request, sampling) {
   return { ...request, temperature: sampling.temperature, transforms };
 }
 
+const FRAME = 15; // milliseconds; a little under a frame of a usual screen
+
 /** The store of one page; `model` is the widget's end of the line to the kernel. */
 function makeStore(model) {
   const view = Math.random().toString(36).slice(2);
   const listeners = new Set();
   const waiting = new Map();
   let changed = new Set();
-  let frame = 0;
+  let waits = false;
+  let drawn = 0;
   let asked = 0;
   const store = {
     view, page: model.get("page"), root: null, lanes: [makeLane("first")], lane: 0, selected: null, sampling: samplingOf(null), colour: "entropy",
@@ -119,11 +122,15 @@ function makeStore(model) {
         store[name] = value;
         changed.add(name);
       }
-      frame ||= requestAnimationFrame(store.flush);
+      if (waits) return;
+      waits = true;
+      // The first change of a frame is drawn at once, so that it is ready when the frame comes; what follows waits for the next one.
+      if (performance.now() - drawn > FRAME) queueMicrotask(store.flush);
+      else requestAnimationFrame(store.flush);
     },
     flush() {
-      cancelAnimationFrame(frame);
-      frame = 0;
+      waits = false;
+      drawn = performance.now();
       const names = changed;
       changed = new Set();
       if (names.size) for (const listener of [...listeners]) listener(names);
