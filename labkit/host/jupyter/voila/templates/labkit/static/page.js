@@ -33,7 +33,7 @@
     const part = (at) => new DataView(frame, places[at], places[at + 1] - places[at]);
     const text = (at) => new TextDecoder().decode(part(at));
     const buffers = places.slice(5, -1).map((_, at) => part(at + 5));
-    return { channel: text(0), header: JSON.parse(text(1)), content: JSON.parse(text(4)), buffers };
+    return { header: JSON.parse(text(1)), content: JSON.parse(text(4)), buffers };
   }
 
   function pack(channel, messages, buffers) {
@@ -68,8 +68,9 @@
       for (const frame of waiting.splice(0)) socket.send(frame);
     };
     socket.onmessage = (event) => {
-      const message = unpack(event.data);
-      if (message.channel === "iopub" && message.header.msg_type === "comm_msg") comms.get(message.content.comm_id)?.(message.content.data, message.buffers);
+      const { header, content, buffers } = unpack(event.data);
+      if (header.msg_type === "comm_msg") comms.get(content.comm_id)?.(content.data, buffers);
+      if (header.msg_type === "status" && ["restarting", "dead"].includes(content.execution_state)) ended();
     };
     socket.onclose = () => lost(deadline ?? performance.now() + 1000 * PATIENCE);
   }
@@ -80,8 +81,16 @@
     status.textContent = "The line to the server is broken; trying again";
     const answer = await fetch(api, { cache: "no-store" }).catch(() => null);
     const gone = answer?.status === 404 || performance.now() > deadline;
-    if (gone) status.textContent = "This page's session has ended. Reload the page to begin anew.";
+    if (gone) ended();
     else setTimeout(connect, 1000, deadline);
+  }
+
+  /** The kernel is gone, or a fresh one stands in its place that knows nothing of this page. */
+  function ended() {
+    socket.onclose = null;
+    socket.close();
+    status.hidden = false;
+    status.textContent = "This page's session has ended. Reload the page to begin anew.";
   }
 
   function goodbye(event) {
