@@ -115,8 +115,8 @@ def _trim(step: Step, room: int, ends: frozenset[int]) -> str:
         if token in ends:
             reason, cut = "end of text", place + 1
             break
-    for name in ("emitted", "beliefs", "sources"):
-        del getattr(step, name)[cut:]
+    for part in (step.emitted, step.beliefs, step.sources, step.at or []):
+        del part[cut:]
     return reason
 
 

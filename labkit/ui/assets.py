@@ -44,5 +44,5 @@ def styles() -> str:
 
 
 def _lean(text: str) -> str:
-    """Lines without indents, no empty ones: a fifth of what every page would otherwise carry. No line of ours may depend on them."""
+    """Lines without indents, no empty ones: a fifth less for every page. No line of ours may depend on them."""
     return "\n".join(line for line in map(str.strip, text.splitlines()) if line) + "\n"

@@ -10,7 +10,8 @@ import msgspec
 
 from labkit.errors import EngineError, LabError
 from labkit.trace import Request, Trace, loads
-from labkit.ui.lane import Lane, sentence
+from labkit.ui.desk import Desk, Job
+from labkit.ui.lane import Lane
 
 FRAME = 0.016  # seconds between two messages to the page while a run goes on: what an eye can follow
 WATCH = 1.5  # seconds between two looks whether the engine is still there
@@ -19,20 +20,7 @@ LONGEST_BRANCH = 24  # new tokens of a branch taken at the very end, where there
 log = logging.getLogger(__name__)
 
 
-class Job:
-    """One thing a person asked for, and the flag that stops it."""
-
-    def __init__(self, message: dict[str, Any], data: bytes | None):
-        self.message, self.data = message, data
-        self.halt = asyncio.get_running_loop().create_future()
-
-    def stop(self) -> None:
-        """Ask the job to end after the event under way."""
-        if not self.halt.done():
-            self.halt.set_result(None)
-
-
-class Drive:
+class Drive(Desk):
     """Lanes and the task that fills them. Nothing is opened or started before the page's first message.
 
     `publish(kind, fields, laws)` hands news to the page; `connect()` gives an engine; `autorun` steps follow the first message;
@@ -40,22 +28,23 @@ class Drive:
     """
 
     def __init__(
-        self, request: Request, connect: Callable, publish: Callable, *, autorun: int = 0, trace: Trace | None = None, measure: bool = False
+        self,
+        request: Request,
+        connect: Callable,
+        publish: Callable,
+        *,
+        autorun: int = 0,
+        trace: Trace | None = None,
+        measure: bool = False,
     ):
+        super().__init__()
         self.autorun, self.measure = autorun, measure
         self._measured: Request | None = None
         self.lanes = [Lane("first", request, trace)]
         self.publish = publish
         self._connect, self._engine = connect, None
-        self.jobs: list[Job] = []
-        self._tasks: set[asyncio.Task] = set()
-        self._serving: asyncio.Task | None = None
         self._watching: asyncio.Task | None = None
         self.health: dict[str, Any] = {}
-        try:
-            self._loop = asyncio.get_running_loop()  # the cell's own; callbacks may come on another thread (T4)
-        except RuntimeError:
-            self._loop = None
 
     @property
     def engine(self) -> Any:
@@ -63,74 +52,33 @@ class Drive:
         self._engine = self._engine or self._connect()
         return self._engine
 
-    def post(self, message: dict[str, Any], data: bytes | None = None) -> None:
-        """Take a message from the page, from whatever thread; returns at once."""
-        self._loop = self._loop or asyncio.get_running_loop()
-        self._loop.call_soon_threadsafe(self._accept, message, data)
+    def opened(self, message: dict[str, Any]) -> None:
+        """Give a fresh page what there is."""
+        self.snapshot(message.get("view"))
 
-    def _accept(self, message: dict[str, Any], data: bytes | None) -> None:
-        verb = message.get("do")
-        if verb == "stop":
-            for job in self.jobs:
-                job.stop()
-            self.jobs[1:] = [job for job in self.jobs[1:] if job.message["do"] not in ("run", "step", "again")]
-            for lane in self.lanes:
-                lane.wanted = 0
-            return
-        if verb == "run" and any(job.message["do"] == "run" and not job.halt.done() for job in self.jobs):
-            return  # a second Run while one goes on changes nothing
-        for job in self.jobs:
-            job.stop()
-        self.jobs.append(Job(message, data))
-        if self._serving is None:
-            self._serving = self.spawn(self._serve())
+    def stopped(self) -> None:
+        """Stop also ends what an interrupted change of settings still owed."""
+        for lane in self.lanes:
+            lane.wanted = 0
 
-    @property
-    def verbs(self) -> set[str]:
-        """What a page may ask this task to do."""
-        return {name.removeprefix("_do_") for name in dir(self) if name.startswith("_do_")} | {"stop"}
+    def failed(self, job: Job, text: str) -> None:
+        """Say it where it was asked."""
+        self.publish("error", {"text": text, "panel": "take" if job.verb == "load" else "hero"}, [])
 
-    def call(self, work: Any) -> None:
-        """Run a coroutine that writes no lane, from whatever thread."""
-        self._loop = self._loop or asyncio.get_running_loop()
-        self._loop.call_soon_threadsafe(self.spawn, work)
-
-    def spawn(self, work: Any) -> asyncio.Task:
-        """Start a task and keep hold of it, so that it is neither collected nor silent."""
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
-
-    async def _serve(self) -> None:
-        try:
-            while self.jobs:
-                job = self.jobs[0]
-                try:
-                    await getattr(self, f"_do_{job.message['do']}")(job)
-                except asyncio.CancelledError:
-                    raise
-                except Exception as error:  # a bare task would swallow it: the page hears one sentence instead
-                    if not isinstance(error, LabError):
-                        log.exception("the bench could not %s", job.message["do"])
-                    self.publish("error", {"text": sentence(error), "panel": "take" if job.message["do"] == "load" else "hero"}, [])
-                self.jobs.remove(job)
-                if not self.jobs and self.measure and job.message["do"] not in ("measure", "stop"):
-                    self.jobs.append(Job({"do": "measure"}, None))
-        finally:
-            self._serving = None
+    def done(self, job: Job) -> Job | None:
+        """In the silence, measure plain decoding."""
+        return Job({"do": "measure"}) if self.measure and job.verb != "measure" else None
 
     # ------------------------------------------------------------------ what a person can ask for
 
     async def _do_open(self, job: Job) -> None:
-        """The page is there: give it what there is, then who answers; run the first steps of an empty bench."""
-        self.snapshot(job.message.get("view"))
+        """Say who answers; run the first steps of an empty bench."""
         await self.greet()
+        if self._watching is None and not self.health.get("local"):
+            self._watching = self.spawn(self._watch())
         steps, self.autorun = self.autorun, 0
         if steps and self.lanes[0].trace is None:
             await self._advance(job, self.lanes[:1], steps=steps)
-        if self._watching is None and not self.health.get("local"):
-            self._watching = self.spawn(self._watch())
 
     async def _do_step(self, job: Job) -> None:
         if await self._changed(job):
@@ -255,8 +203,12 @@ class Drive:
             await asyncio.sleep(WATCH)
             try:
                 await asyncio.wait_for(self.engine.status(), 2 * WATCH)
-            except (LabError, asyncio.TimeoutError) as error:
-                text = str(error) if isinstance(error, LabError) else "The engine does not answer: start it again, the trace stays."
+            except (TimeoutError, LabError) as error:
+                text = (
+                    str(error)
+                    if isinstance(error, LabError)
+                    else "The engine does not answer: start it again, the trace stays."
+                )
                 self._say_health({"error": text})
             else:
                 if "error" in self.health:
@@ -306,7 +258,7 @@ class Drive:
         return True
 
     async def _rerun(self, job: Job, lane: Lane, request: Request) -> None:
-        """Another request in a lane that has a trace: as many tokens as there were, or as a run that this one interrupts was to have."""
+        """Another request in a lane that has a trace: as many tokens as there were, or as an interrupted run still owes."""
         lane.wanted = max(lane.tokens, lane.wanted, 1)
         await lane.begin(self.engine, request, WINDOW)
         self.tell(lane)

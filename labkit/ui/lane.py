@@ -20,11 +20,15 @@ class Lane:
         self.name = name
         self.request = request
         self.trace = trace
-        self.answered = request if trace else None  # the request that the trace answers; differs while a new one is refused
+        self.answered = (
+            request if trace else None
+        )  # the request that the trace answers; differs while a new one is refused
         self.state = "empty" if trace is None else "done" if trace.closing else "stopped"
         self.error: dict[str, str] | None = None
         self.events: AsyncIterator[Event] | None = None
-        self.coming: asyncio.Future | None = None  # the event under way; a Stop leaves it, so that nothing is computed twice
+        self.coming: asyncio.Future | None = (
+            None  # the event under way; a Stop leaves it, so that nothing is computed twice
+        )
         self.known = 0  # steps that a resumed run repeats and that are here already
         self.sent = -1  # steps the page has; -1 = not even the opening
         self.wanted = 0  # new tokens that an interrupted change of settings still owes
@@ -89,7 +93,9 @@ class Lane:
             self.known -= 1
             if self.trace.steps[place].emitted != event.emitted:
                 self.known, self.answered = 0, None
-                raise LabError(f"The engine now answers differently at step {place + 1}: press Retry to run it from the start.")
+                raise LabError(
+                    f"The engine now answers differently at step {place + 1}: press Retry to run it from the start."
+                )
             return False
         self.trace.steps.append(event)
         return True

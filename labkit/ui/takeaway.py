@@ -61,4 +61,3 @@ def code(page: str, request: Request, steps: int) -> str:
     needed = ("prompt", "method", "max_new_tokens", "seed")
     lines = [f"    {name}={value!r}," for name, value in arguments.items() if value or name in needed]
     return "\n".join(["from labkit.ui import Bench", "", f"bench = Bench.{page}(", *lines, ")", "bench", ""])
-

@@ -48,7 +48,10 @@ class Welcome(anywidget.AnyWidget):
             methods, transforms = await self._engine.methods(), await self._engine.transforms()
             models, status = await self._engine.models(), await self._engine.status()
             names = {thing.name: thing.title for thing in [*methods, *transforms]}
-            working = {paper: [names[name] for name in found] for paper, found in catalog.working([*methods, *transforms]).items()}
+            working = {
+                paper: [names[name] for name in found]
+                for paper, found in catalog.working([*methods, *transforms]).items()
+            }
             fields = {"models": models, "status": status, "working": working, "methods": list(names.values())}
             self._publish("engine", fields)
         except Exception as error:  # the page shows one sentence, whatever it was

@@ -16,8 +16,15 @@ from playwright.sync_api import expect
 from labkit.host import launch
 from labkit.trace import loads
 
-TREES = "from labkit.ui import Bench\nBench.draft_trees('def add(a, b):\\n    return', method='token-recycling', max_new_tokens={tokens})"
-ENTROPY = "from labkit.ui import Bench\nBench.entropy('def add(a, b):\\n    return', temperature=0.8, top_k=8, seed=3, max_new_tokens=32, autorun=6)"
+START = "from labkit.ui import Bench\nprompt = 'def add(a, b):\\n    return'\n"
+TREES = START + "Bench.draft_trees(prompt, method='token-recycling', max_new_tokens={tokens})"
+ENTROPY = START + "Bench.entropy(prompt, temperature=0.8, top_k=8, seed=3, max_new_tokens=32, autorun=6)"
+COUNT = "document.querySelectorAll('.tl-lane[data-lane=\"{}\"] [data-id]').length"
+NAMELESS = """all => all.filter(one => one.checkVisibility()
+    && !(one.getAttribute("aria-label") || one.labels?.length || one.textContent.trim()))
+    .map(one => one.outerHTML.slice(0, 120))"""
+UNGUARDED = """all => all.filter(one => !one.closest(".js-plotly-plot") && one.dataset.lmSuppressShortcuts !== "true")
+    .map(one => one.outerHTML.slice(0, 120))"""
 HOSTILE = "<script>window.hacked = 1</script> <img src=x onerror='window.hacked = 2'>"
 UI_TESTS = Path(__file__).parent.parent / "ui"
 FAKE = f"""
@@ -58,7 +65,9 @@ def saved_trace(page, bench):
 
 
 def strip_ids(bench, lane: int = 0) -> list[int]:
-    return bench.locator(f".tl-lane[data-lane='{lane}'] [data-id]").evaluate_all("all => all.map(one => Number(one.dataset.id))")
+    return bench.locator(f".tl-lane[data-lane='{lane}'] [data-id]").evaluate_all(
+        "all => all.map(one => Number(one.dataset.id))"
+    )
 
 
 def open_probe(page, host, open_notebook, write_notebook, code: str):
@@ -89,7 +98,10 @@ def test_step_back_run_and_stop(page, host, open_notebook, write_notebook):
     assert len(trace.steps) == stopped and strip_ids(bench) == trace.opening.prompt_ids + trace.ids
     shown = bench.locator(".tl-lane [data-id]").evaluate_all("all => all.map(one => one.textContent)")
     pieces = trace.pieces
-    visible = [pieces[token].replace("\n", "↵").replace(" ", "·").replace("\t", "⇥") for token in trace.opening.prompt_ids + trace.ids]
+    visible = [
+        pieces[token].replace("\n", "↵").replace(" ", "·").replace("\t", "⇥")
+        for token in trace.opening.prompt_ids + trace.ids
+    ]
     assert shown == visible
     bench.locator(".tl-time button").nth(1).click()
     at(bench, 2, stopped)
@@ -106,7 +118,7 @@ def test_compare_marks_the_first_difference(page, host, open_notebook, write_not
     press(bench, "Plain decoding")
     expect(bench).to_have_attribute("data-lanes", "2")
     expect(bench.locator(".tl-lanehead").nth(1)).to_contain_text("no difference so far")
-    page.wait_for_function("() => document.querySelectorAll('.tl-lane[data-lane=\"1\"] [data-id]').length >= document.querySelectorAll('.tl-lane[data-lane=\"0\"] [data-id]').length")
+    page.wait_for_function(f"() => {COUNT.format(1)} >= {COUNT.format(0)}")
     assert strip_ids(bench, 1)[:20] == strip_ids(bench, 0)[:20]
     press(bench, "Close the second lane")
     expect(bench).to_have_attribute("data-lanes", "1")
@@ -152,13 +164,15 @@ def test_branch_at_a_token(page, host, open_notebook, write_notebook):
     before = strip_ids(bench)
     place = len(before) - 3
     bench.locator(".tl-lane [data-id]").nth(place).click()
-    page.wait_for_function("n => document.querySelectorAll('.tl-lane [data-id]')[n].getAttribute('aria-pressed') === 'true'", arg=place)
+    page.wait_for_function(
+        "n => document.querySelectorAll('.tl-lane [data-id]')[n].getAttribute('aria-pressed') === 'true'", arg=place
+    )
     row = bench.locator(f".tl-dist g.row:not([data-token='{before[place]}'])").nth(1)
     other = int(row.get_attribute("data-token"))
     row.click()
     bench.get_by_role("button", name=re.compile("^Branch here with")).click()
     expect(bench).to_have_attribute("data-lanes", "2")
-    page.wait_for_function("n => document.querySelectorAll('.tl-lane[data-lane=\"1\"] [data-id]').length >= n", arg=len(before))
+    page.wait_for_function(f"n => {COUNT.format(1)} >= n", arg=len(before))
     after = strip_ids(bench, 1)
     assert after[:place] == before[:place] and after[place] == other != before[place]
     expect(bench.locator(".tl-lanehead").nth(1)).to_contain_text(f"first difference at token {place + 1}")
@@ -197,7 +211,12 @@ def test_pictures_table_and_code_can_be_taken_away(page, host, open_notebook, wr
     quiet(bench)
     press(bench, "Take away…")
     files = {}
-    for name in ("Save the picture as SVG", "Save the picture as PNG", "Save the page as HTML", "Save the tokens as CSV"):
+    for name in (
+        "Save the picture as SVG",
+        "Save the picture as PNG",
+        "Save the page as HTML",
+        "Save the tokens as CSV",
+    ):
         with page.expect_download() as waiting:
             press(bench, name)
         files[name[-3:].strip()] = Path(waiting.value.path()).read_bytes()
@@ -242,22 +261,20 @@ def test_keyboard_alone(page, host, open_notebook, write_notebook):
     expect(slider).to_have_attribute("aria-valuetext", "0.05")
     assert page.locator(".jp-Cell").count() == cells, "a shortcut of the host fired inside the bench"
     at(bench, 3)
-    missing = bench.locator("button, input, select, textarea, a, summary, [tabindex]").evaluate_all(
-        "all => all.filter(one => !one.closest('.js-plotly-plot') && one.dataset.lmSuppressShortcuts !== 'true').map(one => one.outerHTML.slice(0, 120))"
-    )
+    missing = bench.locator("button, input, select, textarea, a, summary, [tabindex]").evaluate_all(UNGUARDED)
     assert missing == []
 
 
 def test_everything_has_a_name(new_page, open_notebook, write_notebook):
     """No control without an accessible name, on any page."""
-    write_notebook("named.ipynb", ["from labkit.ui import Bench\nBench.acceptance(temperature=0.8, autorun=2, max_new_tokens=16)"])
+    write_notebook(
+        "named.ipynb", ["from labkit.ui import Bench\nBench.acceptance(temperature=0.8, autorun=2, max_new_tokens=16)"]
+    )
     for notebook in ("named.ipynb", "01_entropy.ipynb", "02_draft_trees.ipynb", "00_welcome.ipynb"):
         page = new_page()
         bench = open_notebook(page, "voila", notebook)
         page.wait_for_function("() => document.querySelector('.tl').dataset.engine === 'here'")
-        nameless = bench.locator("button, input, select, textarea, a, [role=button]").evaluate_all(
-            "all => all.filter(one => one.checkVisibility() && !(one.getAttribute('aria-label') || one.labels?.length || one.textContent.trim())).map(one => one.outerHTML.slice(0, 120))"
-        )
+        nameless = bench.locator("button, input, select, textarea, a, [role=button]").evaluate_all(NAMELESS)
         assert nameless == []
 
 

@@ -82,12 +82,20 @@ class FakeEngine:
             else:
                 tokens = [dice.randrange(1, len(WORDS)) for _ in range(length)]
                 taken = dice.randrange(length + 1)
-                verdicts = ["accepted"] * taken + ["refused"] * (taken < length) + ["unreached"] * max(0, length - taken - 1)
+                verdicts = (
+                    ["accepted"] * taken + ["refused"] * (taken < length) + ["unreached"] * max(0, length - taken - 1)
+                )
                 tree = Tree(tokens, list(range(-1, length - 1)), draft_logprobs=[-1.0] * length, verdicts=verdicts,
                             path=list(range(taken)), added=1 + dice.randrange(7), added_from="target")  # fmt: skip
                 emitted, sources = [*tokens[:taken], tree.added], ["draft"] * taken + ["target"]
             emitted = emitted[: request.max_new_tokens - made]
             made += len(emitted)
             told = [belief(token) if keep else Belief(token, 1.1, -0.5, 0, [token], [-0.5]) for token in emitted]
-            yield Step(emitted, sources=sources[: len(emitted)], beliefs=told, tree=tree, cost=Cost(1, len(emitted), 0.001, seconds=0.002))
+            yield Step(
+                emitted,
+                sources=sources[: len(emitted)],
+                beliefs=told,
+                tree=tree,
+                cost=Cost(1, len(emitted), 0.001, seconds=0.002),
+            )
         yield Closing("length")

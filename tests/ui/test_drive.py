@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import subprocess
 import sys
@@ -227,7 +228,9 @@ async def test_a_saved_trace_opens_again_and_goes_on(make, engine):
     assert len(other.bench.trace.ids) == 6 and other.bench.trace.ids[:4] == page.bench.trace.ids
 
 
-@pytest.mark.parametrize("broken", [b"", b"{", b"[]", b'{"schema": 99}', b"\xff\xfe", b'{"opening": 3}', b"[" * 100_000])
+@pytest.mark.parametrize(
+    "broken", [b"", b"{", b"[]", b'{"schema": 99}', b"\xff\xfe", b'{"opening": 3}', b"[" * 100_000]
+)
 def test_a_broken_file_is_refused_and_the_trace_stays(make, broken):
     @looped
     async def go():
@@ -264,10 +267,33 @@ async def test_the_code_cell_makes_the_same_trace_again(make, engine):
     for _ in range(3):
         await page.do("step")
     answer, _ = await page.answer(ask="code", lane=0)
-    scope: dict = {}
-    exec(answer["code"].replace(")\nbench", ", engine=engine)\nbench").replace(",\n,", ","), {"engine": engine}, scope)
-    assert scope["bench"]._drive.lanes[0].request == page.bench._drive.lanes[0].request
-    assert scope["bench"]._drive.autorun == 3
+    (call,) = [node for node in ast.walk(ast.parse(answer["code"])) if isinstance(node, ast.Call)]
+    settings = {word.arg: ast.literal_eval(word.value) for word in call.keywords}
+    again = getattr(Bench, call.func.attr)(engine=engine, **settings)
+    assert again._drive.lanes[0].request == page.bench._drive.lanes[0].request
+    assert again._drive.autorun == 3
+
+
+@looped
+async def test_quick_presses_of_step_add_up(make, engine):
+    engine.delay = 0.01
+    page = make()
+    for _ in range(3):
+        page.ask_for("step")
+    await asyncio.sleep(0)
+    await page.quiet()
+    assert len(page.bench.trace.steps) == 3
+
+
+@looped
+async def test_a_second_view_of_the_page_does_not_stop_a_run(make, engine):
+    engine.delay = 0.005
+    page = make()
+    page.ask_for("run")
+    await page.until(lambda: page.bench.trace and page.bench.trace.steps)
+    page.tell({"do": "open", "view": "another"})
+    await page.quiet()
+    assert page.bench.trace.closing and page.all("snapshot")
 
 
 @looped
@@ -285,7 +311,14 @@ async def test_questions_are_answered_while_a_run_goes_on(make, engine):
 @looped
 async def test_nonsense_from_a_page_is_answered_or_ignored_and_never_runs(make, engine):
     page = make()
-    for message in ({"do": "__init__"}, {"do": 3}, "text", {"ask": "passwd", "id": 1}, {"do": "step", "request": {"method": 5}}, {"do": "load"}):
+    for message in (
+        {"do": "__init__"},
+        {"do": 3},
+        "text",
+        {"ask": "passwd", "id": 1},
+        {"do": "step", "request": {"method": 5}},
+        {"do": "load"},
+    ):
         page.tell(message)
     await page.until(lambda: page.all("answer") and page.all("error"))
     await page.quiet()
@@ -307,6 +340,7 @@ def test_an_unknown_page_is_refused():
 
 
 def test_the_page_needs_no_torch_numpy_or_pandas():
-    code = "import sys; from labkit.ui import Bench, Welcome; Bench(); Welcome(); print(*{'torch', 'numpy', 'pandas', 'transformers'} & set(sys.modules))"
+    heavy = {"torch", "numpy", "pandas", "transformers"}
+    code = f"import sys; from labkit.ui import Bench, Welcome; Bench(); Welcome(); print(*{heavy} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""

@@ -19,6 +19,11 @@
     const { styles, scripts } = JSON.parse(document.getElementById("voila-front-end").textContent);
     const make = (name, parts) => Object.assign(document.createElement(name), parts);
     for (const [href, media] of styles) document.head.append(make("link", { rel: "stylesheet", href, media }));
+    const listen = window.addEventListener; // Voila starts with the page's load event, which may be over by now
+    window.addEventListener = (name, listener, ...rest) => {
+      if (name === "load" && document.readyState === "complete") queueMicrotask(() => listener.call(window, new Event(name)));
+      else listen.call(window, name, listener, ...rest);
+    };
     for (const src of scripts) document.body.append(make("script", { src, async: false }));
   }
 
