@@ -75,7 +75,7 @@ def run(pair: Pair, request: Request) -> Iterator[Event]:
     )
     if "prompt" in session.keep and len(ids) > 1:
         rows = session.prompt_logits()
-        opening.prompt_beliefs = beliefs(rows[:-1], ids[1:], "laws" in session.keep)
+        opening.prompt_beliefs = beliefs(rows[:-1], ids[1:])
         fresh = {token for belief in opening.prompt_beliefs for token in belief.top} - known
         known |= fresh
         opening.pieces |= pair.vocabulary.pieces(fresh)

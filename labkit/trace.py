@@ -29,7 +29,7 @@ class Request(msgspec.Struct, kw_only=True, omit_defaults=True):
 
     Either `prompt` (text) or `ids` (tokens; wins when given). `temperature` 0 is greedy. `transforms` act after the
     temperature, in their order, on target and draft alike. `keep` asks for more than every trace carries:
-    "laws" = the whole next-token distribution behind every belief, "prompt" = beliefs for the prompt's tokens too,
+    "laws" = the whole next-token distribution behind every new token, "prompt" = beliefs for the prompt's tokens too,
     "tests" = p, q and residual of every verify step.
     """
 

@@ -225,7 +225,10 @@ def test_kept_prompt_beliefs(shipped64, traced):
         logs = Session(shipped64.target, ids[:n]).logits.log_softmax(-1)
         belief = trace.opening.prompt_beliefs[n - 1]
         assert belief.logprob == pytest.approx(logs[ids[n]].item(), abs=1e-9)
-        assert struct.unpack("<4096e", belief.law) == pytest.approx(logs.tolist(), rel=1e-3, abs=1e-3)
+        assert belief.law is None  # it was not drawn from: whoever wants to see it asks
+    logs = Session(shipped64.target, ids).logits.log_softmax(-1)
+    law = trace.steps[0].beliefs[0].law
+    assert struct.unpack("<4096e", law) == pytest.approx(logs.tolist(), rel=1e-3, abs=1e-3)
     single = traced(shipped64, "plain", ids=ids[:1], keep=["prompt"], max_new_tokens=1)
     assert single.opening.prompt_beliefs == []
 

@@ -28,7 +28,7 @@ COUNTERPART = {"plain": "generate", "chain": "generate, assisted", "lookup": "ge
 
 @dataclass
 class Contender:
-    """Somebody who writes `tokens` tokens behind a prompt; `write(ids, temperature, seed) -> (new tokens, Cost or None, steps)`."""
+    """Who writes `tokens` tokens behind a prompt; `write(ids, temperature, seed) -> (new tokens, Cost or None, steps)`."""
 
     name: str
     write: Callable[[list[int], float, int], tuple[int, Cost | None, int]]
@@ -169,7 +169,7 @@ app = typer.Typer(add_completion=False)
 def main(
     prompts: Annotated[int, typer.Option(help="held-out prompts, 1 to 120")] = 20,
     tokens: Annotated[int, typer.Option(help="new tokens a prompt")] = 96,
-    temperature: Annotated[list[float], typer.Option(help="may be given several times")] = [0.0, 1.0],
+    temperature: Annotated[list[float], typer.Option(help="may be given several times")] = (0.0, 1.0),
     target: Annotated[str, typer.Option(help="model name, id or folder")] = "",
     draft: Annotated[str, typer.Option(help='model name, id or folder; "none" for none')] = "",
     device: Annotated[str, typer.Option(help="cpu or cuda")] = "",

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import statistics
+import sys
 import tempfile
 import time
 import urllib.request
@@ -202,9 +203,8 @@ class _House:
     def voila(self, pool: int) -> tuple[str, psutil.Process]:
         """Start one; its address and process."""
         port = launch.free_port()
-        child = self.family.start(
-            launch.dashboards_command(self.served, port, pool), launch.environment(self.engine)
-        )
+        command = launch.dashboards_command(self.served, port, pool)
+        child = self.family.start(command, launch.environment(self.engine), sys.stderr)
         url = f"http://127.0.0.1:{port}/"
         launch.wait(lambda: launch.answers(url), child, "Voila")
         return url, psutil.Process(child.pid)
@@ -283,7 +283,7 @@ def _settle(voila: psutil.Process) -> None:
 def _start_engine(family: launch.Family) -> str:
     """An engine with its models in memory."""
     port = launch.free_port()
-    child = family.start(launch.engine_command(port), launch.environment(""))
+    child = family.start(launch.engine_command(port), launch.environment(""), sys.stderr)  # JSON is on standard output
 
     def loaded() -> bool:
         if not launch.listens(port):

@@ -16,6 +16,7 @@ from labkit.engine.turns import CLOSED, Turns, guarded
 from labkit.errors import EngineError, LabError, ModelError
 from labkit.trace import Event, Request
 
+
 def _run(pair: Any, request: Request) -> Iterator[Event]:
     from labkit.run import run
 

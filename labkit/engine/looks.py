@@ -55,7 +55,7 @@ class Next(msgspec.Struct, forbid_unknown_fields=True):
                 "pieces": pair.vocabulary.pieces(tokens.tolist()),
             }
             if self.laws:
-                answer["law"] = bytes(logs.half().cpu().view(torch.uint8))
+                answer["law"] = logs.half().cpu().numpy().tobytes()
         return answer
 
 

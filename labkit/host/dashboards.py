@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import logging
 import sys
 from pathlib import Path
 
@@ -17,6 +18,7 @@ sys.modules.setdefault("rfc3987_syntax", None)
 
 from tornado.ioloop import IOLoop  # noqa: E402
 from tornado.web import HTTPError, RedirectHandler  # noqa: E402
+from tornado.websocket import WebSocketClosedError  # noqa: E402
 from traitlets import Integer  # noqa: E402
 from traitlets.config import Config  # noqa: E402
 from voila.app import Voila  # noqa: E402
@@ -103,6 +105,11 @@ def settings(notebooks: Path, port: int, pool: int) -> Config:
     return config
 
 
+def _is_news(record: logging.LogRecord) -> bool:
+    """Whether a line is worth a lecturer's eye; that a page was closed while a message was under way is not."""
+    return not (record.exc_info and isinstance(record.exc_info[1], WebSocketClosedError))
+
+
 def main() -> None:
     """Serve until SIGTERM or SIGINT."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -110,6 +117,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8866)
     parser.add_argument("--pool", type=int, default=1)
     arguments = parser.parse_args()
+    logging.getLogger("asyncio").addFilter(_is_news)
     notebooks = arguments.notebooks.resolve()
     Dashboards.launch_instance(argv=[], config=settings(notebooks, arguments.port, arguments.pool))
 

@@ -17,6 +17,7 @@ import urllib.error
 import urllib.request
 import webbrowser
 from pathlib import Path
+from typing import IO
 
 import psutil
 
@@ -38,7 +39,7 @@ class Family:
         )
         return self
 
-    def start(self, command: list[str], environment: dict[str, str], output: int | None = None) -> subprocess.Popen:
+    def start(self, command: list[str], environment: dict[str, str], output: int | IO | None = None) -> subprocess.Popen:
         """Start `command` in a session of its own, so that Ctrl-C reaches only the launcher; `output` as in `Popen`."""
         child = subprocess.Popen(
             command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True

@@ -17,8 +17,12 @@ from labkit.ui.lane import sentence
 
 KEEP = {"entropy": ["laws", "prompt"], "draft_trees": [], "acceptance": ["tests"]}
 METHOD = {"entropy": "plain", "draft_trees": "token-recycling", "acceptance": "chain"}
-PROMPT = '''def read_config(path):
-    """Read the configuration file."""'''
+PROMPT = '''class Queue:
+    def __init__(self, maxsize=0):
+        self.maxsize = maxsize
+        self.items = []
+
+    def put(self, item):'''
 
 
 class Bench(anywidget.AnyWidget):
@@ -76,7 +80,7 @@ class Bench(anywidget.AnyWidget):
         measure = page == "draft_trees"
         self._drive = Drive(request, connect, self._publish, autorun=autorun, trace=trace, measure=measure)
         if page == "acceptance":
-            takeaway.plotly_bundle()  # its charts will ask for it; packing it now keeps a visitor of a warm kernel from waiting
+            takeaway.prepare_charts()  # in a warm kernel this is done long before a visitor comes
         self._parts: dict[str, list[bytes]] = {}  # a trace on its way up, part by part
         self.on_msg(self._hear)
 

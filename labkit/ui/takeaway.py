@@ -19,7 +19,9 @@ async def answer(drive: Drive, page: str, message: dict[str, Any]) -> tuple[dict
     what = message["ask"]
     question = {name: value for name, value in message.items() if name not in ("ask", "id")}
     if what in LOOKS:
-        return await drive.engine.look(what, **question), []
+        found = await drive.engine.look(what, **question)
+        law = found.pop("law", None)  # bytes do not fit into JSON
+        return found, [law] if law else []
     if what == "plotly":
         return {}, [plotly_bundle()]
     lane = drive.lanes[min(int(question.get("lane", 0)), len(drive.lanes) - 1)]
@@ -35,6 +37,13 @@ async def answer(drive: Drive, page: str, message: dict[str, Any]) -> tuple[dict
         figure = views.figure(str(question["name"]), [lane.trace for lane in drive.lanes], **question.get("args", {}))
         return {"figure": figure}, []
     raise LabError(f"The page asked for {what!r}, which the lab does not know: reload the page.")
+
+
+def prepare_charts() -> None:
+    """Load and pack what the first chart of a page will need."""
+    from labkit import views  # noqa: F401
+
+    plotly_bundle()
 
 
 @cache

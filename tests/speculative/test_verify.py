@@ -147,7 +147,7 @@ def vectors(draw):
     return draw(laws(size)), draw(laws(size)), draw(some.integers(1, 3 if size < 4 else 2))
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(vectors(), some.sampled_from(["V1", "V2"]), some.booleans())
 def test_any_law_is_kept(monkeypatch, drawn, verifier, replace):
     p, q, k = drawn
@@ -185,7 +185,7 @@ def expected(tree: Tree, p: list[list[float]]) -> dict[tuple, float]:
     return out
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(trees(), some.booleans())
 def test_whole_trees_keep_the_law(monkeypatch, drawn, certain):
     """Emitted sequences of a whole tree; V2 sees a deterministic node as drawn from a law that is sure of it."""

@@ -4,7 +4,7 @@
 const LAYOUTS = {
   entropy: { look: "lay-ent", live: true, views: (store) => [makePanel(store, distView(store), "dist", { hero: true }), makePanel(store, curveView(store), "curve")] },
   draft_trees: { look: "lay-tree", live: false, views: (store) => [makePanel(store, treeView(store), "tree", { hero: true }), makePanel(store, costView(store), "cost")] },
-  acceptance: { look: "lay-acc", live: false, views: (store) => [makePanel(store, verifyView(store), "verify", { hero: true }), makePanel(store, byPositionView(store), "bypos"), makePanel(store, checkView(store), "check")] },
+  acceptance: { look: "lay-acc", live: false, charts: true, views: (store) => [makePanel(store, verifyView(store), "verify", { hero: true }), makePanel(store, byPositionView(store), "bypos"), makePanel(store, checkView(store), "check")] },
 };
 
 /** What the engine says of itself, with the fields that the wire leaves out at their defaults. */
@@ -125,11 +125,13 @@ function render({ model, el }) {
   el.append(root);
 
   const parts = [...views, transport, lanes, knobs, takeaway]; // views measure their place first, while nothing has been changed yet
+  let fetching = null;
   const draw = (changes) => {
     if (!store.ready) return;
     head.showTheme(store.theme);
     for (const part of parts) part.draw(changes);
     lanes.settle();
+    if (layout.charts && !fetching && store.lanes[0].tokens.length) fetching = setTimeout(() => plotlyOnce(store).catch(() => {})); // the strip first
     drawModels(store, models, alarm);
     const lane = store.lanes[store.lane];
     Object.assign(root.dataset, {

@@ -72,9 +72,10 @@ function chartView(store, name, title, { words = "", height = 232, table } = {})
       while (key() && key() !== asked) {
         const wanted = key();
         const lane = store.lane ?? 0;
-        const answer = await store.ask({ ask: "figure", name, args: { lane, upto: laneNow(store).at, theme: store.theme } });
+        const question = { ask: "figure", name, args: { lane, upto: laneNow(store).at, theme: store.theme } };
+        const [answer, drawer] = await Promise.all([store.ask(question), library ?? plotlyOnce(store)]);
         figure = JSON.parse(answer.figure);
-        library ??= await plotlyOnce(store);
+        library = drawer;
         asked = wanted;
         plot.querySelector(".tl-none")?.remove();
         await paint();

@@ -38,6 +38,19 @@ function distView(store) {
     redraw();
     chart.querySelector(`[data-token="${id}"]`)?.focus({ preventScroll: true });
   };
+  // The law behind a prompt token is not part of the trace: it is asked for when somebody looks.
+  const fetchLaw = async (lane, index) => {
+    const token = lane?.tokens?.[index];
+    if (!token?.prompt || !token.belief || token.law || token.belief.asked) return;
+    token.belief.asked = true;
+    const ids = lane.tokens.slice(0, index).map((one) => one.id);
+    const answer = await store.ask({ ask: "next", ids, laws: true, target: lane.opening.target }).catch(() => null); // raw bars stay
+    if (!answer?.buffers?.length) return;
+    Object.defineProperty(token.belief, "law", { value: decodeLaw(answer.buffers[0]), enumerable: true });
+    Object.assign(lane.pieces, { ...answer.pieces, ...lane.pieces });
+    store.set({});
+    redraw();
+  };
   whenResized(chart, redraw);
   return {
     title: "What came next?",
@@ -51,6 +64,7 @@ function distView(store) {
       if (next !== key) {
         key = next;
         redraw();
+        fetchLaw(lane, index);
       }
     },
     table() {
