@@ -19,7 +19,7 @@ notebook: $(STAMP)
 	@exec $(BIN)/labkit notebook --open $(PORTS)
 
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -q
 
 clean:
 	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist
