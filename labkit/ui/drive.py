@@ -17,6 +17,7 @@ FRAME = 0.016  # seconds between two messages to the page while a run goes on: w
 WATCH = 1.5  # seconds between two looks whether the engine is still there
 WINDOW = 4  # steps under way while running: enough to hide the wire, few enough that Stop shows nothing stale
 LONGEST_BRANCH = 24  # new tokens of a branch taken at the very end, where there is no length to match
+SILENCE = 0.7  # seconds without a request before plain decoding is measured: a person who steps must not wait behind it
 log = logging.getLogger(__name__)
 
 
@@ -160,6 +161,8 @@ class Drive(Desk):
             lane.trace.opening.request, method="plain", knobs={}, prompt="", ids=lane.trace.opening.prompt_ids, keep=[]
         )
         if plain == self._measured:
+            return
+        if (await asyncio.wait([job.halt], timeout=SILENCE))[0]:
             return
         run = Lane("plain", plain)
         try:
