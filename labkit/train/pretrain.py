@@ -218,8 +218,9 @@ def pretrain(trainer: Trainer, folder: Path, report: Callable[[str], None] = pri
         if progress.step % SAVE_EVERY == 0:
             trainer.save(folder / "latest")
             report(progress.line())
-    trainer.save(folder / "latest")
-    report(progress.line())
+    if progress.step % SAVE_EVERY:
+        trainer.save(folder / "latest")
+        report(progress.line())
     return trainer.model
 
 

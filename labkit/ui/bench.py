@@ -18,8 +18,7 @@ from labkit.ui.lane import sentence
 KEEP = {"entropy": ["laws", "prompt"], "draft_trees": [], "acceptance": ["tests"]}
 METHOD = {"entropy": "plain", "draft_trees": "token-recycling", "acceptance": "chain"}
 PROMPT = '''class Queue:
-    def __init__(self, maxsize=0):
-        self.maxsize = maxsize
+    def __init__(self):
         self.items = []
 
     def put(self, item):'''
