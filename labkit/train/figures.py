@@ -1,4 +1,4 @@
-"""What a trained pair measures on text it never saw: losses, agreement of draft and target, and needles by distance.
+"""What a trained pair measures on held-out text: losses, agreement of draft and target, and needles by distance.
 
 All of it runs in float32 on the whole next-token distribution; nothing is sampled.
 """

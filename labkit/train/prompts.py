@@ -1,4 +1,4 @@
-"""Held-out prompts: beginnings of files and functions that no model was trained on, for benches and tests."""
+"""Held-out prompts: beginnings of files and functions that training here leaves out, for benches and tests."""
 
 import json
 import random
