@@ -1,6 +1,7 @@
 // plotly charts: figures come from the kernel as JSON, the library once a page, the looks from the style sheet's tokens.
 
 const PLOTLY = Symbol.for("labkit.plotly"); // page-wide: the promise is the lock, however many benches and charts ask
+const CALM = 150; // ms without another step before a chart follows: plotly takes a frame and more, and must not hold up a scrub
 
 /** plotly.js, pulled from the kernel on the first chart's request; a failure leaves the way free for another try. */
 function plotlyOnce(store) {
@@ -51,6 +52,7 @@ function chartView(store, name, title, { words = "", height = 232, table } = {})
   let size = "";
   let busy = false;
   let count = 0;
+  let later = 0;
   const key = () => {
     const lane = laneNow(store);
     return lane?.steps?.length ? [store.lane, lane.name, lane.at, lane.steps[lane.at - 1]?.emitted, store.theme].join("/") : "";
@@ -97,11 +99,16 @@ function chartView(store, name, title, { words = "", height = 232, table } = {})
     element,
     draw() {
       if (!key()) return;
-      if (key() !== asked) update();
+      clearTimeout(later);
+      if (key() !== asked && !figure) update();
+      else if (key() !== asked) later = setTimeout(update, CALM);
       else if (figure && library && size !== store.size) paint();
     },
     table: table ?? (() => figureTable(figure)),
-    close: () => library?.purge(plot),
+    close() {
+      clearTimeout(later);
+      library?.purge(plot);
+    },
   };
 }
 
