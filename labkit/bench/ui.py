@@ -7,7 +7,6 @@ so that they fall anywhere between two frames, as a person's do.
 
 from __future__ import annotations
 
-import os
 import shutil
 import statistics
 import sys
@@ -22,6 +21,7 @@ import msgspec
 import nbformat
 import psutil
 
+from labkit import chromium
 from labkit.errors import LabError
 from labkit.host import launch
 from labkit.paths import NOTEBOOKS
@@ -154,9 +154,8 @@ class Measured(msgspec.Struct):
 
 def chromium_path() -> str:
     """Chromium from `LABKIT_CHROMIUM`, or the distribution's own. Raises `LabError` when there is none."""
-    names = ("chromium", "chromium-browser", "google-chrome")
-    found = os.environ.get("LABKIT_CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
-    if not found:
+    found = chromium.find()
+    if found is None:
         raise LabError("No Chromium was found: install the distribution's package, or set LABKIT_CHROMIUM to its path.")
     return found
 

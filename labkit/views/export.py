@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from pathlib import Path
 
 import plotly.graph_objects as go
 import plotly.io
 
+from labkit import chromium
 from labkit.errors import LabError
 from labkit.views import theme as themes
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "microsoft-edge")
 KINDS = (".html", ".png", ".svg")
 SIZE = (1000, 420)  # pixels, for figures that name no size of their own
 
@@ -52,12 +50,7 @@ def _page(figure: go.Figure, theme: str) -> str:
 
 def browser() -> str:
     """The program that draws pictures: `LABKIT_CHROMIUM`, or the first on the path. Raises `LabError` without one."""
-    named = os.environ.get("LABKIT_CHROMIUM", "")
-    if named:
-        if not os.access(named, os.X_OK):
-            raise LabError(f"LABKIT_CHROMIUM is {named!r}, which is no program: set it to a Chromium or Chrome.")
-        return named
-    found = next(filter(None, map(shutil.which, BROWSERS)), None)
+    found = chromium.find()
     if found is None:
         raise LabError(
             "A PNG or SVG needs Chromium, and none was found: install it, set LABKIT_CHROMIUM, or write an .html file."

@@ -2,12 +2,11 @@
 
 import html
 import re
-import shutil
 
 import made_traces
 import pytest
 
-from labkit import figures, views
+from labkit import chromium, figures, views
 from labkit.errors import LabError
 from labkit.trace import loads
 from labkit.views import export
@@ -27,7 +26,7 @@ def test_hostile_text_stays_text_in_a_page(plain, tmp_path):
     assert "<img src=x" not in page and "alert(1)</script>" not in page
 
 
-@pytest.mark.skipif(not any(map(shutil.which, export.BROWSERS)), reason="no browser on this machine")
+@pytest.mark.skipif(chromium.find() is None, reason="no browser on this machine")
 def test_pictures_hold_the_figure(plain, tmp_path):
     plain = loads(plain.dumps())
     plain.opening.prompt_ids = list(range(len(plain.opening.prompt_ids)))

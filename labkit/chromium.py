@@ -1,0 +1,21 @@
+"""Where a Chromium is: figures become pictures with it, and the page bench drives it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+from labkit.errors import LabError
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "microsoft-edge")
+
+
+def find() -> str | None:
+    """`LABKIT_CHROMIUM`, or the first on the path; None when there is none.
+
+    Raises `LabError` when the variable names no program.
+    """
+    named = os.environ.get("LABKIT_CHROMIUM", "")
+    if named and not os.access(named, os.X_OK):
+        raise LabError(f"LABKIT_CHROMIUM is {named!r}, which is no program: set it to a Chromium or Chrome.")
+    return named or next(filter(None, map(shutil.which, BROWSERS)), None)
