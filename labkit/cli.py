@@ -38,9 +38,9 @@ def papers(
     Example: labkit papers --theme speculative --working
     """
     from labkit import catalog
-    from labkit.methods import all_methods, all_transforms
+    from labkit.methods import all_methods, all_studies, all_transforms
 
-    by = catalog.working([*all_methods().values(), *all_transforms().values()])
+    by = catalog.working([*all_methods().values(), *all_studies().values(), *all_transforms().values()])
     rows = [
         {**_whole(paper), "working": paper.id in by, "by": by.get(paper.id, [])}
         for paper in catalog.papers().values()
@@ -122,38 +122,15 @@ def decode(
 
     Example: labkit decode --method chain --set length=6 --prompt "def read_config(path):" --max-new-tokens 96 --json
     """
-    from rich.progress import Progress
-
-    from labkit.knobs import check, schema
     from labkit.methods import all_methods
-    from labkit.models import NO_DRAFT, load, spare_threads
-    from labkit.run import run
 
     text = _prompt(prompt, prompt_file)
     if method not in (known := all_methods()):
         raise KnobError(f"There is no method {method!r}: choose one of {', '.join(sorted(known))}.")
     cuts = (("top-k", "k", top_k), ("top-p", "p", top_p), ("min-p", "p", min_p))
-    request = Request(
-        method=method,
-        prompt=text,
-        knobs=check(schema(known[method]), _pairs(knobs or [])),
-        temperature=temperature,
-        transforms=[Setting(name, {knob: value}) for name, knob, value in cuts if value is not None],
-        max_new_tokens=max_new_tokens,
-        seed=seed,
-        target=target,
-        draft=draft,
-    )
-    pair = load(target, draft if known[method].drafts == "model" else NO_DRAFT, device, dtype)
-    spare_threads(pair)
-    events = run(pair, request)
-    whole = Trace(next(events))
-    with Progress(console=_quiet(as_json), transient=True) as progress:
-        bar = progress.add_task("writing", total=max_new_tokens)
-        for event in events:
-            whole.add(event)
-            if isinstance(event, Step):
-                progress.advance(bar, len(event.emitted))
+    transforms = [Setting(name, {knob: value}) for name, knob, value in cuts if value is not None]
+    request = _request(known[method], knobs, text, temperature, transforms, max_new_tokens, seed, target, draft)
+    whole = _whole_run(request, known[method], device, dtype, as_json)
     if trace:
         _save(whole, trace)
     cost = whole.cost
@@ -170,6 +147,47 @@ def decode(
         f"{cost.draft_forwards} draft forwards ({cost.draft_tokens} tokens)",
         file=sys.stderr,
     )
+
+
+@app.command()
+def studies(as_json: Json = False) -> None:
+    """List the studies: experiments over many runs, with their knobs.
+
+    Example: labkit studies --json
+    """
+    from labkit.methods import all_studies, method_info
+
+    rows = [_whole(method_info(study)) for study in all_studies().values()]
+    cells = [[row["name"], row["theme"], row["paper"], _knobs(row["knobs"]), row["title"]] for row in rows]
+    _show(rows, ["name", "theme", "paper", "knobs", "title"], cells, as_json)
+
+
+@app.command()
+def study(
+    name: Annotated[str, typer.Argument(help="A name from `labkit studies`.")],
+    knobs: Annotated[list[str] | None, typer.Option("--set", metavar="KNOB=VALUE", help="Turn a knob; repeat.")] = None,
+    prompt: Annotated[str, typer.Option(help="The text to study, where one matters.")] = "def read(path):\n",
+    temperature: Annotated[float, typer.Option(help="0 is greedy.")] = 0.0,
+    seed: Annotated[int, typer.Option(help="Same seed, same answer.")] = 0,
+    target: Annotated[str, typer.Option(help="A model: shipped name, folder or hub id.")] = "",
+    draft: Annotated[str, typer.Option(help="The draft model, for studies that need one.")] = "",
+    trace: Annotated[Path | None, typer.Option(help="Save the frames here, for `labkit view` or a bench.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Run a study to its end, in this process; report what its last step knows.
+
+    Example: labkit study NAME --set prompts=8 --json
+    """
+    from labkit.methods import all_studies
+
+    if name not in (known := all_studies()):
+        raise KnobError(f"There is no study {name!r}: choose one of {', '.join(sorted(known)) or 'none, there are none'}.")
+    asked = _request(known[name], knobs, prompt, temperature, [], 64, seed, target, draft)
+    whole = _whole_run(asked, known[name], "", "", as_json)
+    if trace:
+        _save(whole, trace)
+    last = whole.steps[-1].notes if whole.steps else {}
+    print(json.dumps({"steps": len(whole.steps), "seconds": whole.cost.seconds, "notes": last}, indent=None if as_json else 1))
 
 
 @app.command()
@@ -275,6 +293,47 @@ def engine(
     from labkit.engine.server import main as serve
 
     serve(host, port)
+
+
+def _request(
+    kind: type, knobs: list[str] | None, prompt: str, temperature: float, transforms: list[Setting], tokens: int, seed: int,
+    target: str, draft: str,
+) -> Request:  # fmt: skip
+    from labkit.knobs import check, schema
+
+    return Request(
+        method=kind.name,
+        prompt=prompt,
+        knobs=check(schema(kind), _pairs(knobs or [])),
+        temperature=temperature,
+        transforms=transforms,
+        max_new_tokens=tokens,
+        seed=seed,
+        target=target,
+        draft=draft,
+    )
+
+
+def _whole_run(request: Request, kind: type, device: str, dtype: str, as_json: bool) -> Trace:
+    """Run a request to its end in this process, with a progress bar."""
+    from rich.progress import Progress
+
+    from labkit.models import NO_DRAFT, load, spare_threads
+    from labkit.run import run
+
+    pair = load(request.target, request.draft if kind.drafts == "model" else NO_DRAFT, device, dtype)
+    spare_threads(pair)
+    events = run(pair, request)
+    whole = Trace(next(events))
+    with Progress(console=_quiet(as_json), transient=True) as progress:
+        bar = progress.add_task("writing" if kind.writes else "studying", total=request.max_new_tokens if kind.writes else None)
+        for event in events:
+            whole.add(event)
+            if isinstance(event, Step):
+                progress.advance(bar, len(event.emitted))
+                if "of" in event.notes:
+                    progress.update(bar, completed=event.notes["done"], total=event.notes["of"])
+    return whole
 
 
 def _whole(struct: msgspec.Struct) -> dict[str, Any]:

@@ -61,7 +61,7 @@ class HuggingFaceRunner:
         if mask is None:
             whole[0, 0, :, past:] = torch.full((n, n), floor, dtype=self.dtype, device=self.device).triu_(1)
         else:
-            whole[0, 0, :, past:] = mask.clamp(min=floor)
+            whole[0, 0, :, past + n - mask.shape[-1] :] = mask.clamp(min=floor)
         answer = self.model(
             input_ids=ids[None],
             attention_mask=whole,

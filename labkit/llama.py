@@ -144,7 +144,7 @@ class LlamaRunner:
     def forward(self, ids: Tensor, positions: Tensor, mask: Tensor | None, cache: LlamaCache, first: int, hidden: bool):
         """Feed `ids` [n] at `positions` [n] behind the cache; returns (logits [n - first, V], hidden [L+1, n, d] or None).
 
-        `mask` [n, n] is added to the scores among the new tokens (0 or -inf); None = causal, or nothing to mask when n = 1.
+        `mask` [n, w], w >= n, is added to the scores over the last w tokens, the new ones included (0 or -inf); None = causal.
         """
         n, past = ids.shape[0], cache.length
         kv, total, group = cache.room(n), past + n, self.heads // self.kv_heads
@@ -171,8 +171,8 @@ class LlamaRunner:
             query = turned[:, : self.heads].view(n, self.kv_heads, group, self.size)
             query = query.permute(1, 2, 0, 3).reshape(self.kv_heads, group * n, self.size)
             scores = torch.bmm(query, keys[:, :total].transpose(1, 2))  # [kv_heads, group * n, total]
-            if n > 1:
-                scores.view(self.kv_heads, group, n, total)[..., past:] += mask
+            if mask is not None:
+                scores.view(self.kv_heads, group, n, total)[..., total - mask.shape[-1] :] += mask
             mixed = torch.bmm(scores.softmax(-1), values[:, :total])
             mixed = mixed.view(self.kv_heads, group, n, self.size).permute(2, 0, 1, 3).reshape(n, -1)
             states = out(mixed, out_bias, states)

@@ -36,6 +36,17 @@ class Scores(NamedTuple):
     hidden: Tensor | None  # [L+1, N+1, d]: input of every layer and the last output, when asked for
 
 
+def _grown_mask(tree: Tree, fed: dict[int, int], nodes: list[int]) -> Tensor:
+    """The additive mask [n, fed + n] of `nodes` behind the nodes fed before: each sees its ancestors and itself."""
+    columns = fed | {node: len(fed) + row for row, node in enumerate(nodes)}
+    mask = torch.full((len(nodes), len(columns)), float("-inf"))
+    for row, node in enumerate(nodes):
+        while node >= 0:
+            mask[row, columns[node]] = 0
+            node = tree.parents[node]
+    return mask
+
+
 @lru_cache(maxsize=256)
 def _shape(parents: tuple[int, ...], lead: int) -> tuple[tuple[int, ...], Tensor | None]:
     """Depths, and the additive mask [lead + N, lead + N] of `lead` committed tokens with a tree behind; None = plain causal."""
@@ -72,7 +83,8 @@ class Session:
         self._logits: Tensor | None = None  # at the context's end, when known
         self._prompt: Tensor | None = None  # [S, V] at every place, until something is pushed
         self._scored: Tree | None = None
-        self._rows: Tensor | None = None
+        self._fed: dict[int, int] = {}  # nodes of that tree that were fed, and their rows behind the context's in the cache
+        self._rows: dict[int, Tensor] | Tensor | None = None  # logits by node, or [N+1, V] with the root's first
         if not self.ids:
             raise PromptError("The prompt is empty: write at least one token.")
 
@@ -80,14 +92,19 @@ class Session:
 
     def _feed(self, tokens: list[int], parents: tuple[int, ...], first: int, hidden: bool = False):
         """One forward of `tokens`, the last len(parents) of which form a tree; logits from row `first` on."""
-        started = time.perf_counter()
-        past, lead, device = self.cache.length, len(tokens) - len(parents), self.runner.device
+        past, lead = self.cache.length, len(tokens) - len(parents)
         places, mask = list(range(past, past + lead)), None
         if parents:
             depths, mask = _shape(parents, lead)
             places += [past + lead - 1 + depth for depth in depths]  # the position is the depth, not the index
-            if mask is not None:
-                mask = mask.to(device, self.runner.dtype)
+        return self._forward(tokens, places, mask, first, hidden)
+
+    def _forward(self, tokens: list[int], places: list[int], mask: Tensor | None, first: int, hidden: bool):
+        """One forward of `tokens` at the positions `places`, counted and timed."""
+        started = time.perf_counter()
+        device = self.runner.device
+        if mask is not None:
+            mask = mask.to(device, self.runner.dtype)
         if (length := max(places) + 1) > self.runner.context:  # a wide tree may hold more tokens than there are places left
             raise PromptError(
                 f"The context would grow to {length:,} tokens, the model holds {self.runner.context:,}: "
@@ -101,7 +118,8 @@ class Session:
                 logits = logits if logits.dtype == torch.float64 else logits.float()
         except torch.OutOfMemoryError:
             raise LabError(
-                f"Out of memory at {past + len(tokens):,} tokens of context: use a shorter prompt, a smaller tree or model."
+                f"Out of memory at {self.cache.length + len(tokens):,} tokens of context: "
+                f"use a shorter prompt, a smaller tree or model."
             ) from None
         if device.type == "cuda":
             torch.cuda.synchronize(device)
@@ -148,15 +166,47 @@ class Session:
         if not tokens:  # the root was fed earlier, its row is known
             rows = torch.cat([self._logits[None], rows]) if tree.tokens else self._logits[None]
         self._scored, self._rows = tree, rows
+        self._fed = dict(enumerate(range(len(tree.tokens))))
         return Scores(rows, trail[:, first:] if hidden else None)
 
+    def grow(self, tree: Tree, nodes: list[int] | None = None, hidden: bool = False) -> Scores:
+        """One forward over `nodes` of a tree that is still growing (None = all that were not fed yet), behind those fed before.
+
+        Hangs on the last committed token; a node's parent must be fed before it or with it. Returns rows for `nodes` only:
+        logits [len(nodes), V], hidden [L+1, len(nodes), d]. The root's own row is `logits`, asked for before.
+        """
+        if self._scored is not tree:
+            self._settle()
+            self._rows = {-1: self.logits}
+            self._scored, self._fed = tree, {}
+        nodes = [node for node in range(len(tree.tokens)) if node not in self._fed] if nodes is None else nodes
+        depths = tree.depths
+        places = [len(self.ids) - 1 + depths[node] for node in nodes]
+        mask = _grown_mask(tree, self._fed, nodes)
+        rows, trail = self._forward([tree.tokens[node] for node in nodes], places, mask, 0, hidden)
+        for row, node in enumerate(nodes):
+            self._fed[node] = len(self._fed)
+            self._rows[node] = rows[row]
+        return Scores(rows, trail)
+
+    def holds(self, tree: Tree) -> bool:
+        """Is `tree` the one that was scored or grown here last, and not decided yet?"""
+        return self._scored is tree
+
     def commit(self, path: list[int]) -> None:
-        """Accept the nodes of `path` (root side first) of the tree scored last; forget its other nodes."""
+        """Accept the nodes of `path` (root side first) of the tree scored or grown last; forget its other nodes.
+
+        Nodes of the path that were never fed go in with the next forward.
+        """
         tree, self._scored = self._scored, None
         base = len(self.ids)
-        self.cache.keep(base, [base + node for node in path])
+        self.cache.keep(base, [base + self._fed[node] for node in path if node in self._fed])
         self.ids += [tree.tokens[node] for node in path]
-        self._logits = self._rows[path[-1] + 1 if path else 0]
+        last = path[-1] if path else -1
+        if last >= 0 and last not in self._fed:
+            self._logits = None
+        else:
+            self._logits = self._rows[last] if isinstance(self._rows, dict) else self._rows[last + 1]
         self._rows = None
         if path:
             self._prompt = None
@@ -164,6 +214,12 @@ class Session:
     def _settle(self) -> None:
         if self._scored is not None:  # scored but nothing accepted: its rows must leave the cache
             self.commit([])
+
+    def open(self, ids: list[int]) -> Session:
+        """A fresh session over the same models, with the same law, behind `ids`; it counts into this session's ledger."""
+        twin = Session(self.runner, ids, self.law, self.draft.open(ids) if self.draft else None, self.memory)
+        twin.ledger, twin.keep = self.ledger, self.keep
+        return twin
 
     def fork(self, n: int = 1) -> list[Session]:
         """`n` sessions at this place that share the prefix's cache; each counts into this session's ledger."""

@@ -38,9 +38,23 @@ class Method:
     paper: ClassVar[str] = ""  # its id in data/papers.toml; "" = nobody's paper in the catalogue
     lossless: ClassVar[bool] = True
     drafts: ClassVar[str] = ""  # "" = proposes nothing, "model" = needs a draft model, "free" = drafts without one
+    writes: ClassVar[bool] = True  # False: a study, whose steps emit no text
+    charts: ClassVar[tuple[str, ...]] = ()  # names of the views in `labkit.views` that draw its own notes
 
     def steps(self, session: Session, rng: torch.Generator) -> Iterator[Step]:
         raise NotImplementedError
+
+
+@dataclass
+class Study(Method):
+    """An experiment over many runs, or over a batch: its steps emit no text, each carries in `notes` what is known so far.
+
+    Its `charts` draw them; notes "done" and "of", where known, are its progress. `session` stands behind the request's prompt;
+    `session.open(ids)` starts others that count into the same ledger. `steps` ends when the study does; a step should take
+    well under a second, so that it can be stopped and others get their turn.
+    """
+
+    writes = False
 
 
 @dataclass
@@ -80,8 +94,13 @@ def _registered(base: type) -> dict[str, type]:
 
 
 def all_methods() -> dict[str, type[Method]]:
-    """Every registered method by name."""
-    return _registered(Method)
+    """Every registered method that decodes, by name."""
+    return {name: cls for name, cls in _registered(Method).items() if cls.writes}
+
+
+def all_studies() -> dict[str, type[Study]]:
+    """Every registered study by name."""
+    return {name: cls for name, cls in _registered(Method).items() if not cls.writes}
 
 
 def all_transforms() -> dict[str, type[Transform]]:
@@ -96,7 +115,8 @@ def _summary(cls: type) -> str:
 def method_info(cls: type[Method]) -> MethodInfo:
     """A method as plain data."""
     theme = cls.__module__.split(".")[1]
-    return MethodInfo(cls.name, cls.title, theme, _summary(cls), schema(cls), cls.paper, cls.lossless, cls.drafts)
+    more = (cls.paper, cls.lossless, cls.drafts, cls.charts, not cls.writes)
+    return MethodInfo(cls.name, cls.title, theme, _summary(cls), schema(cls), *more)
 
 
 def transform_info(cls: type[Transform]) -> TransformInfo:
@@ -105,8 +125,8 @@ def transform_info(cls: type[Transform]) -> TransformInfo:
 
 
 def build_method(name: str, knobs: dict) -> Method:
-    """The method `name` with checked knobs. Raises `KnobError`."""
-    methods = all_methods()
+    """The method or study `name` with checked knobs. Raises `KnobError`."""
+    methods = all_methods() | all_studies()
     if name not in methods:
         raise KnobError(f"There is no method {name!r}: choose one of {', '.join(sorted(methods))}.")
     return build(methods[name], knobs)

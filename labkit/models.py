@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import torch
@@ -172,13 +172,10 @@ def _device(name: str) -> torch.device:
     return device
 
 
-def load_runner(name: str, device: torch.device, dtype: torch.dtype):
-    """A runner for the model `name`. Raises `ModelError` when it is unknown, has no safetensors or does not fit in memory."""
+def load_model(name: str, device: torch.device, dtype: torch.dtype):
+    """The transformers model `name`. Raises `ModelError` when it is unknown, has no safetensors or does not fit in memory."""
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
-
-    from labkit.hf import HuggingFaceRunner
-    from labkit.llama import LlamaRunner, fits
 
     logging.disable_progress_bar()
     where = folder_of(name)
@@ -201,7 +198,22 @@ def load_runner(name: str, device: torch.device, dtype: torch.dtype):
         ) from problem
     if missing := report["missing_keys"]:  # transformers fills them with noise and goes on
         raise ModelError(f"The model {name!r} lacks the weights {min(missing)!r}: give the folder all its *.safetensors.")
+    return model
+
+
+def make_runner(model):
+    """The runner of a loaded transformers model: the lean forward where it fits, else transformers' own."""
+    from labkit.hf import HuggingFaceRunner
+    from labkit.llama import LlamaRunner, fits
+
     return LlamaRunner(model) if fits(model.config) else HuggingFaceRunner(model)
+
+
+def load_runner(name: str, device: torch.device, dtype: torch.dtype):
+    """A runner for the model `name`; its `fresh()` loads the model again, to be trained. Raises as `load_model` does."""
+    runner = make_runner(load_model(name, device, dtype))
+    runner.fresh = partial(load_model, name, device, dtype)
+    return runner
 
 
 def names(target: str, draft: str) -> tuple[str, str]:

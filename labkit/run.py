@@ -72,6 +72,7 @@ def run(pair: Pair, request: Request) -> Iterator[Event]:
         lossless=method.lossless,
         paper=method.paper,
         labkit=labkit.__version__,
+        charts=list(method.charts),
     )
     if "prompt" in session.keep and len(ids) > 1:
         rows = session.prompt_logits()
@@ -89,7 +90,10 @@ def run(pair: Pair, request: Request) -> Iterator[Event]:
             started = time.perf_counter() - before
             before = 0.0
             with torch.inference_mode():
-                step = next(steps)
+                step = next(steps, None)
+            if step is None:  # a study has shown what it had to show
+                yield Closing("done", pair.vocabulary.decode(new))
+                return
             reason = _trim(step, request.max_new_tokens - len(new), pair.ends)
             new += step.emitted
             fresh = _mentioned(step) - known

@@ -159,10 +159,11 @@ class Opening(msgspec.Struct, tag="opening", omit_defaults=True):
     lossless: bool = True
     paper: str = ""
     labkit: str = ""
+    charts: list[str] = []  # views that draw the notes of this method's steps
 
 
 class Closing(msgspec.Struct, tag="closing", omit_defaults=True):
-    """The last thing a run sends: why it ended ("length" or "end of text"), and the text of the new tokens."""
+    """The last thing a run sends: why it ended ("length", "end of text" or, for a study, "done"), and the new text."""
 
     reason: str
     text: str = ""

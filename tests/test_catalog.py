@@ -41,9 +41,9 @@ def test_unknown_paper_is_refused():
 
 
 def test_registered_methods_name_papers_of_their_theme():
-    from labkit.methods import all_methods, all_transforms, method_info
+    from labkit.methods import all_methods, all_studies, all_transforms, method_info
 
-    catalog.working([*all_methods().values(), *all_transforms().values()])
+    catalog.working([*all_methods().values(), *all_studies().values(), *all_transforms().values()])
     for method in all_methods().values():
         info = method_info(method)
         assert info.paper == "" or catalog.papers()[info.paper].theme == info.theme, info.name

@@ -252,3 +252,53 @@ def test_costs_are_the_forwards_and_the_tokens_fed(runner, monkeypatch):
     assert (cost.draft_forwards, cost.draft_tokens, cost.draft_seconds) == (0, 0, 0.0)
     layers_rows = cost.cache_bytes / 8 / 2 / 2 / len(session.ids)  # float64, k and v, layers
     assert layers_rows in (2 * 12, 48, 8)  # grouped, all heads, one head of 8
+
+
+# -- trees that grow ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("pieces", [[1] * 9, [3, 1, 5], [9]], ids=str)
+def test_a_tree_grown_node_by_node_is_the_tree_scored_at_once(runner, pieces):
+    ids, whole = some_tokens(9, 7), some_tree(9, 3)
+    at_once = Session(runner, ids).score(whole).logits
+    session, tree, at = Session(runner, ids), Tree([], []), 0
+    torch.testing.assert_close(session.logits, at_once[0], **EXACT)
+    for piece in pieces:
+        tree.tokens += whole.tokens[at : at + piece]
+        tree.parents += whole.parents[at : at + piece]
+        rows = session.grow(tree, hidden=True)
+        torch.testing.assert_close(rows.logits, at_once[1 + at : 1 + at + piece], **EXACT)
+        assert rows.hidden.shape[1] == piece
+        at += piece
+    assert session.ledger.tokens == len(ids) + 9 and session.ledger.forwards == 1 + len(pieces)
+
+
+def test_a_grown_tree_is_committed_like_a_scored_one(runner):
+    ids = some_tokens(6, 2)
+    tree = Tree([5, 9, 11, 13, 17], [-1, -1, 1, 2, 2])
+    for nodes in ([0, 1, 2], [1, 2, 4], [0, 1, 2, 3, 4], [1]):  # the path is 1, 2, 4: some of it was never fed
+        session = Session(runner, ids)
+        session.grow(tree, [node for node in nodes if node < 2])
+        session.grow(tree, [node for node in nodes if node >= 2]) if len(nodes) > 1 else None
+        assert session.holds(tree)
+        session.commit([1, 2, 4])
+        assert session.ids == ids + [9, 11, 17] and not session.holds(tree)
+        torch.testing.assert_close(session.logits, Session(runner, ids + [9, 11, 17]).logits, **EXACT)
+        session.push(3)
+        torch.testing.assert_close(session.logits, Session(runner, ids + [9, 11, 17, 3]).logits, **EXACT)
+
+
+def test_a_grown_tree_that_nobody_takes_leaves_no_row(runner):
+    session = Session(runner, some_tokens(6, 2))
+    session.grow(Tree([5, 9], [-1, 0]))
+    session.push(3)
+    torch.testing.assert_close(session.logits, Session(runner, some_tokens(6, 2) + [3]).logits, **EXACT)
+
+
+def test_open_counts_into_the_same_ledger(llama):
+    session = Session(llama, some_tokens(6), draft=Session(llama, some_tokens(6)))
+    other = session.open(some_tokens(4))
+    other.logits, other.draft.logits  # noqa: B018
+    cost = session.cost()
+    assert (cost.target_forwards, cost.target_tokens, cost.draft_forwards, cost.draft_tokens) == (1, 4, 1, 4)
+    assert session.ids == some_tokens(6) and other.law is session.law

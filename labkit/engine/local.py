@@ -174,9 +174,9 @@ class LocalEngine:
 
 
 def _methods() -> list[MethodInfo]:
-    from labkit.methods import all_methods, method_info
+    from labkit.methods import all_methods, all_studies, method_info
 
-    return [method_info(cls) for cls in all_methods().values()]
+    return [method_info(cls) for cls in (all_methods() | all_studies()).values()]
 
 
 def _transforms() -> list[TransformInfo]:

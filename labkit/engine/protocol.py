@@ -23,6 +23,8 @@ class MethodInfo(msgspec.Struct, omit_defaults=True):
     paper: str = ""  # "P025"; empty for methods that are nobody's paper here
     lossless: bool = True
     drafts: str = ""  # "" = proposes no tokens, "model" = needs a draft model, "free" = drafts without one
+    charts: tuple[str, ...] = ()  # the views that draw its own notes
+    study: bool = False  # an experiment over many runs: its steps emit no text
 
 
 class TransformInfo(msgspec.Struct, omit_defaults=True):

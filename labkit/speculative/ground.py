@@ -57,8 +57,11 @@ class Speculative(Method):
             scores = session.score(tree)
             outcome, p = self.check(session, tree, laws, scores, rng)
             session.commit(outcome.path)
-            if session.draft:
-                session.draft.rewind(len(session.ids))  # what the target refused must leave the draft's cache too
+            if session.draft:  # what the target refused must leave the draft's cache too
+                if session.draft.holds(tree):
+                    session.draft.commit(outcome.path)
+                else:
+                    session.draft.rewind(len(session.ids))
                 session.draft.push(outcome.added)
             session.push(outcome.added)
             notes = self.observe(session, tree, scores)

@@ -2,27 +2,33 @@
 
 `upto` = how many steps are shown (None = all); `theme` is "light" or "dark". Figures carry no template, they stay small
 without; `labkit.views.theme.template` is theirs, and `labkit.views.export.write` puts it on.
+
+Every module here but `HELPERS` is a view: it holds one function of its own name, and is found by itself. The figure's title
+is the panel's heading; `layout.meta = {"words": "One sentence."}` is shown under it, `{"height": 300}` is the height it
+wants in CSS pixels.
 """
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 from typing import Any, Callable
 
 import plotly.graph_objects as go
 
 from labkit.errors import LabError
 from labkit.trace import Trace
-from labkit.views.acceptance import acceptance
-from labkit.views.block_efficiency import block_efficiency
-from labkit.views.cost import cost
-from labkit.views.draft_tree import draft_tree
-from labkit.views.entropy import entropy
-from labkit.views.next_token import next_token
-from labkit.views.strip import strip
 
-VIEWS: dict[str, Callable[..., go.Figure]] = {
-    view.__name__: view for view in (strip, entropy, next_token, draft_tree, acceptance, block_efficiency, cost)
-}
+HELPERS = {"export", "layout", "read", "table", "text", "theme"}
+
+
+def _found() -> dict[str, Callable[..., go.Figure]]:
+    """The views: every module here but the helpers holds one function of its own name."""
+    names = [module.name for module in pkgutil.iter_modules(__path__) if module.name not in HELPERS]
+    return {name: getattr(importlib.import_module(f"{__name__}.{name}"), name) for name in names}
+
+
+VIEWS: dict[str, Callable[..., go.Figure]] = _found()
 
 __all__ = ["VIEWS", "figure", "view"]
 
