@@ -16,9 +16,9 @@ from typing import Annotated, Any, Callable
 import torch
 import typer
 
-from labkit.bench.prompts import heldout
 from labkit.methods import all_methods
 from labkit.models import DTYPES, Pair, folder_of, load
+from labkit.prompts import heldout
 from labkit.run import run
 from labkit.trace import Cost, Request, Step
 
