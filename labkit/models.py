@@ -212,6 +212,7 @@ def make_runner(model):
 def load_runner(name: str, device: torch.device, dtype: torch.dtype):
     """A runner for the model `name`; its `fresh()` loads the model again, to be trained. Raises as `load_model` does."""
     runner = make_runner(load_model(name, device, dtype))
+    runner.name = name
     runner.fresh = partial(load_model, name, device, dtype)
     return runner
 
