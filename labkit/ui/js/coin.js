@@ -7,18 +7,19 @@ function coinView(store) {
   const element = html("div", { class: "tl-why", "aria-live": "polite" }, words, gauge);
   let count = 0;
   let key = "";
+  let wide = 0; // remembered: asking for it between two changes costs a layout
   const redraw = () => {
     const lane = laneNow(store);
     const now = stepNow(lane);
     const focus = nodeInFocus(store, now);
     words.replaceChildren(...coinSentence(lane, now, focus));
     const [coin, threshold] = coinOf(now?.tree, focus);
-    gauge.replaceChildren(coin === null ? "" : coinGauge(threshold, coin, gauge.clientWidth || 360));
+    gauge.replaceChildren(coin === null ? "" : coinGauge(threshold, coin, wide || gauge.clientWidth || 360));
     gauge.hidden = coin === null;
     element.hidden = !now;
     element.dataset.drawn = String(++count);
   };
-  whenResized(gauge, redraw);
+  whenResized(gauge, (width) => ((wide = width), redraw()));
   return {
     title: "Why",
     element,

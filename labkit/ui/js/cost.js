@@ -5,6 +5,11 @@ function costView(store) {
   const element = html("div", { class: "tl-cost", role: "group", "aria-label": "Cost beside plain decoding" });
   let count = 0;
   let key = "";
+  let later = 0;
+  const redraw = () => {
+    element.replaceChildren(...drawCost(store, laneNow(store)));
+    element.dataset.drawn = String(++count);
+  };
   return {
     title: "Cost",
     element,
@@ -13,8 +18,9 @@ function costView(store) {
       const next = JSON.stringify([store.lane, lane?.name, lane?.at, lane?.steps?.length, plainCost(store), store.plain?.seconds_of?.length, lane?.opening?.request?.method]);
       if (next === key) return;
       key = next;
-      element.replaceChildren(...drawCost(store, lane));
-      element.dataset.drawn = String(++count);
+      cancelAnimationFrame(later);
+      if (!count) redraw();
+      else later = requestAnimationFrame(() => setTimeout(redraw)); // behind the frame in which the step itself is seen
     },
     table() {
       const [mine, plain] = [costNow(store), plainCost(store)];
