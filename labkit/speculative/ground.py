@@ -95,48 +95,55 @@ def room(session: Session) -> int:
 def _measure(tree: Tree, rows: Tensor, greedy: bool, laws: Tensor | None, outcome: verify.Outcome) -> None:
     """Log-probs and entropies of p and q at every node. At temperature 0 the raw law is shown: the greedy one says nothing."""
     if greedy:
-        rows = rows.softmax(-1)
-    parents = torch.tensor([parent + 1 for parent in tree.parents], dtype=torch.long, device=rows.device)
-    places = torch.tensor(tree.tokens, dtype=torch.long, device=rows.device)[:, None]
-    chances = rows[parents].gather(1, places)
-    figures = [chances.log(), entropy(rows)[parents][:, None]]
-    if laws is not None:
-        figures += [laws.gather(1, places).log(), entropy(laws)[:, None]]
-    columns = torch.cat(figures, 1).t().tolist() if tree.tokens else [[] for _ in figures]
-    floor = [[max(value, -1e9) for value in column] for column in columns]  # JSON has no -inf
-    tree.target_logprobs, tree.target_entropies = floor[0], floor[1]
-    if laws is not None:
-        tree.draft_logprobs, tree.draft_entropies = floor[2], floor[3]
-    if greedy:
-        last = outcome.path[-1] + 1 if outcome.path else 0
-        outcome.added_probability = rows[last, outcome.added].item()
+        last = rows[outcome.path[-1] + 1 if outcome.path else 0]
+        outcome.added_probability = last.softmax(-1)[outcome.added].item()
     tree.added_logprob = float(torch.tensor(outcome.added_probability, dtype=torch.float64).log())
+    if not tree.tokens:
+        return
+    inner = sorted(set(tree.parents))  # nothing hangs on the others: their laws are not shown
+    place = {parent: row for row, parent in enumerate(inner)}
+    rows = rows[[parent + 1 for parent in inner]]
+    if greedy:
+        rows = rows.softmax(-1)
+    parents = torch.tensor([place[parent] for parent in tree.parents], device=rows.device)
+    tokens = torch.tensor(tree.tokens, device=rows.device)
+    figures = [rows[parents, tokens].log(), entropy(rows)[parents]]
+    if laws is not None:
+        figures += [laws.gather(1, tokens[:, None])[:, 0].log(), entropy(laws)]
+    columns = torch.stack(figures).clamp_(min=-1e9).tolist()  # JSON has no -inf
+    tree.target_logprobs, tree.target_entropies = columns[:2]
+    if laws is not None:
+        tree.draft_logprobs, tree.draft_entropies = columns[2:]
 
 
 def kept_tests(tree: Tree, p: Tensor, laws: Tensor | None, outcome: verify.Outcome) -> list[Test]:
     """The laws of every tested node, cut to the tokens worth drawing."""
+    if not outcome.tested:
+        return []
+    nodes = [tested.node for tested in outcome.tested]
+    tokens = [tree.tokens[node] for node in nodes]
+    law = torch.stack([p[tree.parents[one.node] + 1] if one.p is None else one.p for one in outcome.tested])
+    if laws is None:  # proposed for certain
+        q = torch.zeros_like(law).scatter_(1, torch.tensor(tokens, device=law.device)[:, None], 1.0)
+    else:
+        q = laws[nodes]
+    residual = (law - q).clamp_(min=0)  # what a refusal would have left
+    residual /= residual.sum(-1, keepdim=True).clamp(min=1e-30)
+    for row, tested in enumerate(outcome.tested):
+        if tested.residual is not None:
+            residual[row] = tested.residual
+    size = min(SHOWN, law.shape[-1])
+    own = torch.tensor([[token, outcome.added] for token in tokens], device=law.device)
+    named = torch.cat([own, law.topk(size).indices, q.topk(size).indices], 1)  # [T, 2 + 2 size], some twice
+    three = torch.stack([law, q, residual])  # [3, T, V]
+    picked, whole = three.gather(2, named.expand(3, -1, -1)).tolist(), three.sum(-1).tolist()
+    agreement = torch.minimum(law, q).sum(-1).tolist()
     tests = []
-    for tested in outcome.tested:
-        node = tested.node
-        law = p[tree.parents[node] + 1] if tested.p is None else tested.p
-        if laws is None:  # proposed for certain
-            q = torch.zeros_like(law)
-            q[tree.tokens[node]] = 1.0
-        else:
-            q = laws[node]
-        residual = tested.residual
-        if residual is None:  # what a refusal would have left
-            residual = (law - q).clamp(min=0)
-            residual = residual / residual.sum().clamp(min=1e-30)
-        shown = [tree.tokens[node], outcome.added]
-        for best in (law, q):
-            shown += best.topk(min(SHOWN, best.shape[-1])).indices.tolist()
-        shown = list(dict.fromkeys(shown))
-        index = torch.tensor(shown, device=law.device)
-        picked = torch.stack([law, q, residual])[:, index]
-        rest = (torch.stack([law, q, residual]).sum(-1) - picked.sum(-1)).clamp(min=0).tolist()
-        agreement = torch.minimum(law, q).sum().item()
-        tests.append(Test(node, shown, *picked.tolist(), agreement, *rest))
+    for row, names in enumerate(named.tolist()):
+        columns = {token: names.index(token) for token in names}
+        shown = [[values[row][column] for column in columns.values()] for values in picked]
+        rest = [max(0.0, mass[row] - sum(part)) for mass, part in zip(whole, shown)]
+        tests.append(Test(nodes[row], list(columns), *shown, agreement[row], *rest))
     return tests
 
 
