@@ -61,8 +61,8 @@ class Speculative(Method):
                 if session.draft.holds(tree):
                     session.draft.commit(outcome.path)
                 else:
-                    session.draft.rewind(len(session.ids))
-                session.draft.push(outcome.added)
+                    session.draft.rewind(min(len(session.ids), len(session.draft.ids)))
+                session.draft.push(*session.ids[len(session.draft.ids) :], outcome.added)
             session.push(outcome.added)
             notes = self.observe(session, tree, scores)
             rows = scores.logits[[0, *(node + 1 for node in outcome.path)]]  # the row that spoke of each emitted token
@@ -82,7 +82,7 @@ class Speculative(Method):
         else:
             outcome = verify.residual_chain(tree, p, laws, rng)
         verify.write(tree, outcome)
-        _measure(tree, logits if law.greedy else p, law.greedy, laws, outcome)
+        measure(tree, logits if law.greedy else p, law.greedy, laws, outcome)
         return outcome, p
 
 
@@ -92,7 +92,7 @@ def room(session: Session) -> int:
     return max(0, min(runner.context for runner in runners) - len(session.ids) - 1)
 
 
-def _measure(tree: Tree, rows: Tensor, greedy: bool, laws: Tensor | None, outcome: verify.Outcome) -> None:
+def measure(tree: Tree, rows: Tensor, greedy: bool, laws: Tensor | None, outcome: verify.Outcome) -> None:
     """Log-probs and entropies of p and q at every node. At temperature 0 the raw law is shown: the greedy one says nothing."""
     if greedy:
         last = rows[outcome.path[-1] + 1 if outcome.path else 0]
@@ -117,32 +117,31 @@ def _measure(tree: Tree, rows: Tensor, greedy: bool, laws: Tensor | None, outcom
 
 
 def kept_tests(tree: Tree, p: Tensor, laws: Tensor | None, outcome: verify.Outcome) -> list[Test]:
-    """The laws of every tested node, cut to the tokens worth drawing."""
-    if not outcome.tested:
+    """The laws of every tested node, cut to the tokens worth drawing; of a node tested twice, its last test."""
+    looked = list({tested.node: tested for tested in outcome.tested}.values())
+    if not looked:
         return []
-    nodes = [tested.node for tested in outcome.tested]
-    tokens = [tree.tokens[node] for node in nodes]
-    law = torch.stack([p[tree.parents[one.node] + 1] if one.p is None else one.p for one in outcome.tested])
-    if laws is None:  # proposed for certain
-        q = torch.zeros_like(law).scatter_(1, torch.tensor(tokens, device=law.device)[:, None], 1.0)
-    else:
-        q = laws[nodes]
-    residual = (law - q).clamp_(min=0)  # what a refusal would have left
-    residual /= residual.sum(-1, keepdim=True).clamp(min=1e-30)
-    for row, tested in enumerate(outcome.tested):
+    nodes = [tested.node for tested in looked]
+    tokens = [[tree.tokens[node], outcome.added] for node in nodes]
+    law = torch.stack([p[tree.parents[tested.node] + 1] if tested.p is None else tested.p for tested in looked])
+    own = torch.tensor(tokens, device=law.device)
+    # [T, V]; a token that no law drew was proposed for certain
+    q = laws[nodes] if laws is not None else torch.zeros_like(law).scatter_(1, own[:, :1], 1.0)
+    left = (law - q).clamp_(min=0)
+    left /= left.sum(-1, keepdim=True).clamp_(min=1e-30)  # what a refusal would have left
+    for row, tested in enumerate(looked):
         if tested.residual is not None:
-            residual[row] = tested.residual
-    size = min(SHOWN, law.shape[-1])
-    own = torch.tensor([[token, outcome.added] for token in tokens], device=law.device)
-    named = torch.cat([own, law.topk(size).indices, q.topk(size).indices], 1)  # [T, 2 + 2 size], some twice
-    three = torch.stack([law, q, residual])  # [3, T, V]
-    picked, whole = three.gather(2, named.expand(3, -1, -1)).tolist(), three.sum(-1).tolist()
+            left[row] = tested.residual
+    laws = torch.stack([law, q, left])  # [3, T, V]
+    best = laws[:2].topk(min(SHOWN, laws.shape[-1])).indices
+    named = torch.cat([own, *best], 1)  # [T, 2 + 2 SHOWN], some twice
+    picked, mass = laws.gather(2, named.expand(3, -1, -1)).tolist(), laws.sum(-1).tolist()
     agreement = torch.minimum(law, q).sum(-1).tolist()
     tests = []
     for row, names in enumerate(named.tolist()):
         columns = {token: names.index(token) for token in names}
         shown = [[values[row][column] for column in columns.values()] for values in picked]
-        rest = [max(0.0, mass[row] - sum(part)) for mass, part in zip(whole, shown)]
+        rest = [max(0.0, whole[row] - sum(part)) for whole, part in zip(mass, shown)]
         tests.append(Test(nodes[row], list(columns), *shown, agreement[row], *rest))
     return tests
 

@@ -97,11 +97,10 @@ def residual_chain(tree: Tree, p: Tensor, q: Tensor, rng: torch.Generator) -> Ou
     outcome, children, at = Outcome(), children_of(tree), 0
     size = len(tree.tokens)
     coins = torch.rand(size, generator=rng, dtype=torch.float64).tolist()
-    first, drafted = [], []
-    if size:
-        tokens = torch.tensor(tree.tokens, device=p.device)
-        first = p[[parent + 1 for parent in tree.parents], tokens].tolist()  # p(y) before any refusal
-        drafted = q.gather(1, tokens[:, None]).squeeze(1).tolist()  # q(y)
+    places = torch.tensor(tree.tokens, device=p.device)[:, None]
+    rows = torch.tensor([parent + 1 for parent in tree.parents], device=p.device)
+    first = p[rows].gather(1, places).squeeze(1).tolist() if size else []  # p(y) before any refusal
+    drafted = q.gather(1, places).squeeze(1).tolist() if size else []  # q(y)
     while True:
         law, whole, follow = p[at], True, None
         for node in children[at]:

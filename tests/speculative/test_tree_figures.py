@@ -9,7 +9,7 @@ import torch
 
 from labkit.law import entropy
 from labkit.speculative import verify
-from labkit.speculative.ground import SHOWN, _measure, kept_tests
+from labkit.speculative.ground import SHOWN, kept_tests, measure
 from labkit.trace import Tree
 
 LETTERS = 40
@@ -41,7 +41,7 @@ def test_a_trees_figures_are_those_of_its_laws(size, temperature, drafted):
     tree, logits, p, laws, rng = tree_and_laws(size, size, temperature)
     outcome = verified(tree, logits, p, laws if drafted else None, rng, temperature)
     verify.write(tree, outcome)
-    _measure(tree, p if temperature else logits, temperature == 0, laws if drafted else None, outcome)
+    measure(tree, p if temperature else logits, temperature == 0, laws if drafted else None, outcome)
     shown = p if temperature else logits.softmax(-1)  # at temperature 0 the raw law
     for node, (parent, token) in enumerate(zip(tree.parents, tree.tokens)):
         row = shown[parent + 1]
