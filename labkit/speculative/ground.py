@@ -94,10 +94,11 @@ def room(session: Session) -> int:
 
 def measure(tree: Tree, rows: Tensor, greedy: bool, laws: Tensor | None, outcome: verify.Outcome) -> None:
     """Log-probs and entropies of p and q at every node. At temperature 0 the raw law is shown: the greedy one says nothing."""
-    if greedy:
-        last = rows[outcome.path[-1] + 1 if outcome.path else 0]
-        outcome.added_probability = last.softmax(-1)[outcome.added].item()
-    tree.added_logprob = float(torch.tensor(outcome.added_probability, dtype=torch.float64).log())
+    if outcome.added is not None:
+        if greedy:
+            last = rows[outcome.path[-1] + 1 if outcome.path else 0]
+            outcome.added_probability = last.softmax(-1)[outcome.added].item()
+        tree.added_logprob = float(torch.tensor(outcome.added_probability, dtype=torch.float64).log())
     if not tree.tokens:
         return
     inner = sorted(set(tree.parents))  # nothing hangs on the others: their laws are not shown
@@ -122,9 +123,9 @@ def kept_tests(tree: Tree, p: Tensor, laws: Tensor | None, outcome: verify.Outco
     if not looked:
         return []
     nodes = [tested.node for tested in looked]
-    tokens = [[tree.tokens[node], outcome.added] for node in nodes]
+    added = [] if outcome.added is None else [outcome.added]
+    own = torch.tensor([[tree.tokens[node], *added] for node in nodes], device=p.device)
     law = torch.stack([p[tree.parents[tested.node] + 1] if tested.p is None else tested.p for tested in looked])
-    own = torch.tensor(tokens, device=law.device)
     # [T, V]; a token that no law drew was proposed for certain
     q = laws[nodes] if laws is not None else torch.zeros_like(law).scatter_(1, own[:, :1], 1.0)
     left = (law - q).clamp_(min=0)

@@ -82,6 +82,18 @@ def test_kept_tests_name_the_best_of_both_laws_and_what_is_left(temperature, dra
     assert looked > 12
 
 
+def test_a_verifier_may_add_nothing_behind_the_last_node():
+    """Then the target's law there need not be known."""
+    tree, logits, p, laws, _ = tree_and_laws(3, 5, 1.0)
+    tree.parents = [-1, 0, 1]
+    outcome = verify.Outcome([0, 1, 2], None, tested=[verify.Tested(node, True, "") for node in range(3)])
+    for rows, greedy in ((p[:3], False), (logits[:3], True)):
+        measure(tree, rows, greedy, laws, outcome)
+        assert tree.added_logprob is None and len(tree.target_logprobs) == 3
+    tests = kept_tests(tree, p[:3], laws, outcome)
+    assert [test.tokens[0] for test in tests] == tree.tokens and None not in tests[0].tokens
+
+
 def test_entropy_of_certainty_is_nought_and_of_no_number_none():
     law = torch.tensor([[1.0, 0.0], [0.5, 0.5], [float("nan"), 0.0]])
     nats = entropy(law).tolist()
