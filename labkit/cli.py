@@ -24,6 +24,8 @@ app = typer.Typer(
 bench = typer.Typer(help="Measure the lab on this machine.", no_args_is_help=True)
 app.add_typer(bench, name="bench")
 
+# a command that reads its own options, so that this module needs nothing heavy for its help
+HANDED_ON = {"context_settings": {"allow_extra_args": True, "ignore_unknown_options": True}, "add_help_option": False}
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
@@ -207,7 +209,7 @@ def view(
     export.write(figures.draw(trace, name, step), output)
 
 
-@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)
+@app.command(**HANDED_ON)
 def train(context: typer.Context) -> None:
     """Rebuild the shipped models from the texts that every install has.
 
@@ -218,9 +220,7 @@ def train(context: typer.Context) -> None:
     trainer(context.args, prog_name="labkit train")
 
 
-@bench.command(
-    "decode", context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False
-)
+@bench.command("decode", **HANDED_ON)
 def bench_decode(context: typer.Context) -> None:
     """Time every method against transformers on held-out prompts.
 
@@ -229,6 +229,28 @@ def bench_decode(context: typer.Context) -> None:
     from labkit.bench.decode import app as decoding
 
     decoding(context.args, prog_name="labkit bench decode")
+
+
+@bench.command("speculative", **HANDED_ON)
+def bench_speculative(context: typer.Context) -> None:
+    """Acceptance, forwards and speed of every drafting method, beside transformers and beside what would be possible.
+
+    Example: labkit bench speculative --methods chain,lookup --json
+    """
+    from labkit.bench.speculative import app as drafting
+
+    drafting(context.args, prog_name="labkit bench speculative")
+
+
+@bench.command("growth", **HANDED_ON)
+def bench_growth(context: typer.Context) -> None:
+    """Time a step against the size of its tree and the length of the context.
+
+    Example: labkit bench growth --json
+    """
+    from labkit.bench.growth import app as growing
+
+    growing(context.args, prog_name="labkit bench growth")
 
 
 @bench.command("ui")

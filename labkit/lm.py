@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -36,34 +35,29 @@ class Scores(NamedTuple):
     hidden: Tensor | None  # [L+1, N+1, d]: input of every layer and the last output, when asked for
 
 
-def _grown_mask(tree: Tree, fed: dict[int, int], nodes: list[int]) -> Tensor:
-    """The additive mask [n, fed + n] of `nodes` behind the nodes fed before: each sees its ancestors and itself."""
-    columns = fed | {node: len(fed) + row for row, node in enumerate(nodes)}
-    mask = torch.full((len(nodes), len(columns)), float("-inf"))
-    for row, node in enumerate(nodes):
-        while node >= 0:
-            mask[row, columns[node]] = 0
-            node = tree.parents[node]
-    return mask
+_BYTES = torch.where((torch.arange(256)[:, None] >> torch.arange(8)) & 1 == 1, 0.0, float("-inf"))  # [256, 8]
 
 
-@lru_cache(maxsize=256)
-def _shape(parents: tuple[int, ...], lead: int) -> tuple[tuple[int, ...], Tensor | None]:
+def _mask(sights: list[int], width: int) -> Tensor:
+    """The additive mask [len(sights), width]: row i is 0 at the columns whose bits are set in `sights[i]`, -inf elsewhere.
+
+    A row of a mask as one whole number: a node sees what its parent sees and itself, which is one bit more.
+    """
+    size = -(-width // 8)
+    packed = bytearray().join(sight.to_bytes(size, "little") for sight in sights)
+    return _BYTES[torch.frombuffer(packed, dtype=torch.uint8).int()].view(len(sights), -1)[:, :width]
+
+
+def _shape(parents: tuple[int, ...], lead: int) -> tuple[list[int], Tensor | None]:
     """Depths, and the additive mask [lead + N, lead + N] of `lead` committed tokens with a tree behind; None = plain causal."""
-    depths: list[int] = []
-    for parent in parents:
-        depths.append(1 if parent < 0 else depths[parent] + 1)
+    sights = [(2 << row) - 1 for row in range(lead)]
+    for node, parent in enumerate(parents, lead):
+        seen = sights[lead + parent] if parent >= 0 else (1 << lead) - 1
+        sights.append(seen | 1 << node)
+    depths = [sight.bit_count() - lead for sight in sights[lead:]]
     if all(parent == node - 1 for node, parent in enumerate(parents)):
-        return tuple(depths), None
-    size = lead + len(parents)
-    mask = torch.full((size, size), float("-inf")).triu_(1)
-    mask[lead:, lead:] = float("-inf")
-    for node, parent in enumerate(parents):
-        row = mask[lead + node, lead:]
-        if parent >= 0:
-            row.copy_(mask[lead + parent, lead:])
-        row[node] = 0
-    return tuple(depths), mask
+        return depths, None
+    return depths, _mask(sights, len(sights))
 
 
 class Session:
@@ -85,6 +79,7 @@ class Session:
         self._prompt: Tensor | None = None  # [S, V] at every place, until something is pushed
         self._scored: Tree | None = None
         self._fed: dict[int, int] = {}  # nodes of that tree that were fed, and their rows behind the context's in the cache
+        self._sights: dict[int, int] = {-1: 0}  # what each of them sees of these rows, one bit a row
         self._rows: dict[int, Tensor] | Tensor | None = None  # logits by node, or [N+1, V] with the root's first
         if not self.ids:
             raise PromptError("The prompt is empty: write at least one token.")
@@ -179,15 +174,18 @@ class Session:
         if self._scored is not tree:
             self._settle()
             self._rows = {-1: self.logits}
-            self._scored, self._fed = tree, {}
+            self._scored, self._fed, self._sights = tree, {}, {-1: 0}
         nodes = [node for node in range(len(tree.tokens)) if node not in self._fed] if nodes is None else nodes
-        depths = tree.depths
-        places = [len(self.ids) - 1 + depths[node] for node in nodes]
-        mask = _grown_mask(tree, self._fed, nodes)
+        columns = {node: column for column, node in enumerate(nodes, len(self._fed))}
+        for node, column in columns.items():
+            self._sights[node] = self._sights[tree.parents[node]] | 1 << column
+        sights = [self._sights[node] for node in nodes]
+        causal = all(sight == (2 << column) - 1 for sight, column in zip(sights, columns.values()))
+        mask = None if causal else _mask(sights, len(self._fed) + len(nodes))
+        places = [len(self.ids) - 1 + sight.bit_count() for sight in sights]  # a node sees as many nodes as it is deep
         rows, trail = self._forward([tree.tokens[node] for node in nodes], places, mask, 0, hidden)
-        for row, node in enumerate(nodes):
-            self._fed[node] = len(self._fed)
-            self._rows[node] = rows[row]
+        self._fed |= columns
+        self._rows |= dict(zip(nodes, rows))
         return Scores(rows, trail)
 
     def holds(self, tree: Tree) -> bool:

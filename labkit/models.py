@@ -159,7 +159,16 @@ def _count(folder: Path) -> int:
     return total
 
 
-def _device(name: str) -> torch.device:
+def dtype_of(name: str) -> torch.dtype:
+    """The dtype `name`; "" is LABKIT_DTYPE or float32. Raises `ModelError` on an unknown one."""
+    name = name or os.environ.get("LABKIT_DTYPE") or "float32"
+    if name not in DTYPES:
+        raise ModelError(f"The dtype is {name!r}: choose one of {', '.join(DTYPES)}.")
+    return DTYPES[name]
+
+
+def device_of(name: str) -> torch.device:
+    """The device `name`; "" is LABKIT_DEVICE, or CUDA where there is one. Raises `ModelError` when it is not there."""
     name = name or os.environ.get("LABKIT_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
@@ -250,10 +259,7 @@ def load(target: str = "", draft: str = "", device: str = "", dtype: str = "") -
     Raises `ModelError`: unknown model, device or dtype, no safetensors, or vocabularies that differ.
     """
     target, draft = names(target, draft)
-    dtype = dtype or os.environ.get("LABKIT_DTYPE") or "float32"
-    if dtype not in DTYPES:
-        raise ModelError(f"The dtype is {dtype!r}: choose one of {', '.join(DTYPES)}.")
-    where, place = folder_of(target), _device(device)
+    where, place, kind = folder_of(target), device_of(device), dtype_of(dtype)
     local = not _may_download()
     vocabulary = Vocabulary(where, local)
     if draft != NO_DRAFT:
@@ -262,8 +268,8 @@ def load(target: str = "", draft: str = "", device: str = "", dtype: str = "") -
             raise ModelError(
                 f"Draft and target have different vocabularies ({other.size:,} and {vocabulary.size:,}): choose another draft."
             )
-    runner = load_runner(target, place, DTYPES[dtype])
-    drafter = None if draft == NO_DRAFT else load_runner(draft, place, DTYPES[dtype])
+    runner = load_runner(target, place, kind)
+    drafter = None if draft == NO_DRAFT else load_runner(draft, place, kind)
     if drafter is not None and drafter.vocabulary != runner.vocabulary:
         raise ModelError(
             f"Draft and target have different vocabularies ({drafter.vocabulary:,} and {runner.vocabulary:,}): "

@@ -10,7 +10,7 @@ import torch
 import labkit
 from labkit.errors import KnobError, ModelError, PromptError
 from labkit.lm import Session, beliefs
-from labkit.methods import build_law, build_method
+from labkit.methods import Method, build_law, build_method
 from labkit.models import Pair
 from labkit.trace import Closing, Cost, Event, Opening, Request, Step
 
@@ -42,9 +42,12 @@ def open_session(pair: Pair, request: Request, ids: list[int], with_draft: bool)
     return session
 
 
-def run(pair: Pair, request: Request) -> Iterator[Event]:
-    """Run a request, lazily: the next step is computed when it is asked for. Raises `LabError` on bad input."""
-    method = build_method(request.method, request.knobs)
+def run(pair: Pair, request: Request, method: Method | None = None) -> Iterator[Event]:
+    """Run a request, lazily: the next step is computed when it is asked for. Raises `LabError` on bad input.
+
+    `method`, where given, runs in place of the one that the request names: a bench has some that are not for users.
+    """
+    method = method or build_method(request.method, request.knobs)
     if method.drafts == "model" and pair.draft is None:
         raise ModelError(f"{method.title} needs a draft model and {pair.target_name!r} has none: choose a draft.")
     if request.max_new_tokens < 1:

@@ -125,10 +125,11 @@ def test_bad_input_is_one_sentence(labkit, arguments, said):
     assert said in err
 
 
+BENCHES = ["decode", "speculative", "growth", "ui"]
 COMMANDS = ["papers", "methods", "models", "decode", "view", "train", "lab", "notebook", "engine"]
 
 
-@pytest.mark.parametrize("command", [[name] for name in COMMANDS] + [["bench", "decode"], ["bench", "ui"]])
+@pytest.mark.parametrize("command", [[name] for name in COMMANDS] + [["bench", name] for name in BENCHES])
 def test_help_has_an_example(labkit, command):
     code, out, _ = labkit(*command, "--help")
     assert code == 0

@@ -9,6 +9,7 @@ import tiny_models
 import torch
 from tiny_models import some_tokens
 
+from labkit import lm
 from labkit.errors import LabError, PromptError
 from labkit.llama import FIRST_CAPACITY, LlamaRunner
 from labkit.lm import Session
@@ -74,6 +75,22 @@ def test_a_tree_is_scored_as_its_paths(runner, size):
             torch.testing.assert_close(scores.logits[node + 1], Session(runner, ids + path).logits, **EXACT)
         if fed:
             assert scores.hidden.shape == (3, size + 1, 48)
+
+
+@pytest.mark.parametrize("lead", [0, 1, 3, 70])
+@pytest.mark.parametrize("size", [2, 7, 8, 65])
+def test_a_mask_shows_a_node_its_path_and_all_before_the_tree(size, lead):
+    tree = some_tree(size, lead)
+    tree.parents[-1] = -1  # else a small one may be a chain
+    depths, mask = lm._shape(tuple(tree.parents), lead)
+    due = torch.full((lead + size, lead + size), float("-inf"))
+    for row in range(lead + size):
+        due[row, : min(row + 1, lead)] = 0
+        for node in path_to(tree, row - lead):
+            due[row, lead + node] = 0
+    assert torch.equal(mask, due)
+    assert depths == tree.depths
+    assert lm._shape(tuple(range(-1, size - 1)), lead) == (list(range(1, size + 1)), None), "a chain is plain causal"
 
 
 def test_positions_are_depths_and_not_indices(llama):

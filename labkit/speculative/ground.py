@@ -61,8 +61,8 @@ class Speculative(Method):
                 if session.draft.holds(tree):
                     session.draft.commit(outcome.path)
                 else:
-                    session.draft.rewind(len(session.ids))
-                session.draft.push(outcome.added)
+                    session.draft.rewind(min(len(session.ids), len(session.draft.ids)))
+                session.draft.push(*session.ids[len(session.draft.ids) :], outcome.added)
             session.push(outcome.added)
             notes = self.observe(session, tree, scores)
             rows = scores.logits[[0, *(node + 1 for node in outcome.path)]]  # the row that spoke of each emitted token
@@ -82,7 +82,7 @@ class Speculative(Method):
         else:
             outcome = verify.residual_chain(tree, p, laws, rng)
         verify.write(tree, outcome)
-        _measure(tree, logits if law.greedy else p, law.greedy, laws, outcome)
+        measure(tree, logits if law.greedy else p, law.greedy, laws, outcome)
         return outcome, p
 
 
@@ -92,51 +92,58 @@ def room(session: Session) -> int:
     return max(0, min(runner.context for runner in runners) - len(session.ids) - 1)
 
 
-def _measure(tree: Tree, rows: Tensor, greedy: bool, laws: Tensor | None, outcome: verify.Outcome) -> None:
+def measure(tree: Tree, rows: Tensor, greedy: bool, laws: Tensor | None, outcome: verify.Outcome) -> None:
     """Log-probs and entropies of p and q at every node. At temperature 0 the raw law is shown: the greedy one says nothing."""
+    if outcome.added is not None:
+        if greedy:
+            last = rows[outcome.path[-1] + 1 if outcome.path else 0]
+            outcome.added_probability = last.softmax(-1)[outcome.added].item()
+        tree.added_logprob = float(torch.tensor(outcome.added_probability, dtype=torch.float64).log())
+    if not tree.tokens:
+        return
+    inner = sorted(set(tree.parents))  # nothing hangs on the others: their laws are not shown
+    place = {parent: row for row, parent in enumerate(inner)}
+    rows = rows[[parent + 1 for parent in inner]]
     if greedy:
         rows = rows.softmax(-1)
-    parents = torch.tensor([parent + 1 for parent in tree.parents], dtype=torch.long, device=rows.device)
-    places = torch.tensor(tree.tokens, dtype=torch.long, device=rows.device)[:, None]
-    chances = rows[parents].gather(1, places)
-    figures = [chances.log(), entropy(rows)[parents][:, None]]
+    parents = torch.tensor([place[parent] for parent in tree.parents], device=rows.device)
+    tokens = torch.tensor(tree.tokens, device=rows.device)
+    figures = [rows[parents, tokens].log(), entropy(rows)[parents]]
     if laws is not None:
-        figures += [laws.gather(1, places).log(), entropy(laws)[:, None]]
-    columns = torch.cat(figures, 1).t().tolist() if tree.tokens else [[] for _ in figures]
-    floor = [[max(value, -1e9) for value in column] for column in columns]  # JSON has no -inf
-    tree.target_logprobs, tree.target_entropies = floor[0], floor[1]
+        figures += [laws.gather(1, tokens[:, None])[:, 0].log(), entropy(laws)]
+    columns = torch.stack(figures).clamp_(min=-1e9).tolist()  # JSON has no -inf
+    tree.target_logprobs, tree.target_entropies = columns[:2]
     if laws is not None:
-        tree.draft_logprobs, tree.draft_entropies = floor[2], floor[3]
-    if greedy:
-        last = outcome.path[-1] + 1 if outcome.path else 0
-        outcome.added_probability = rows[last, outcome.added].item()
-    tree.added_logprob = float(torch.tensor(outcome.added_probability, dtype=torch.float64).log())
+        tree.draft_logprobs, tree.draft_entropies = columns[2:]
 
 
 def kept_tests(tree: Tree, p: Tensor, laws: Tensor | None, outcome: verify.Outcome) -> list[Test]:
-    """The laws of every tested node, cut to the tokens worth drawing."""
+    """The laws of every tested node, cut to the tokens worth drawing; of a node tested twice, its last test."""
+    looked = list({tested.node: tested for tested in outcome.tested}.values())
+    if not looked:
+        return []
+    nodes = [tested.node for tested in looked]
+    added = [] if outcome.added is None else [outcome.added]
+    own = torch.tensor([[tree.tokens[node], *added] for node in nodes], device=p.device)
+    law = torch.stack([p[tree.parents[tested.node] + 1] if tested.p is None else tested.p for tested in looked])
+    # [T, V]; a token that no law drew was proposed for certain
+    q = laws[nodes] if laws is not None else torch.zeros_like(law).scatter_(1, own[:, :1], 1.0)
+    left = (law - q).clamp_(min=0)
+    left /= left.sum(-1, keepdim=True).clamp_(min=1e-30)  # what a refusal would have left
+    for row, tested in enumerate(looked):
+        if tested.residual is not None:
+            left[row] = tested.residual
+    laws = torch.stack([law, q, left])  # [3, T, V]
+    best = laws[:2].topk(min(SHOWN, laws.shape[-1])).indices
+    named = torch.cat([own, *best], 1)  # [T, 2 + 2 SHOWN], some twice
+    picked, mass = laws.gather(2, named.expand(3, -1, -1)).tolist(), laws.sum(-1).tolist()
+    agreement = torch.minimum(law, q).sum(-1).tolist()
     tests = []
-    for tested in outcome.tested:
-        node = tested.node
-        law = p[tree.parents[node] + 1] if tested.p is None else tested.p
-        if laws is None:  # proposed for certain
-            q = torch.zeros_like(law)
-            q[tree.tokens[node]] = 1.0
-        else:
-            q = laws[node]
-        residual = tested.residual
-        if residual is None:  # what a refusal would have left
-            residual = (law - q).clamp(min=0)
-            residual = residual / residual.sum().clamp(min=1e-30)
-        shown = [tree.tokens[node], outcome.added]
-        for best in (law, q):
-            shown += best.topk(min(SHOWN, best.shape[-1])).indices.tolist()
-        shown = list(dict.fromkeys(shown))
-        index = torch.tensor(shown, device=law.device)
-        picked = torch.stack([law, q, residual])[:, index]
-        rest = (torch.stack([law, q, residual]).sum(-1) - picked.sum(-1)).clamp(min=0).tolist()
-        agreement = torch.minimum(law, q).sum().item()
-        tests.append(Test(node, shown, *picked.tolist(), agreement, *rest))
+    for row, names in enumerate(named.tolist()):
+        columns = {token: names.index(token) for token in names}
+        shown = [[values[row][column] for column in columns.values()] for values in picked]
+        rest = [max(0.0, whole[row] - sum(part)) for whole, part in zip(mass, shown)]
+        tests.append(Test(nodes[row], list(columns), *shown, agreement[row], *rest))
     return tests
 
 
