@@ -53,6 +53,19 @@ def draw(law: Tensor, rng: torch.Generator) -> int:
     return place
 
 
+def draws(laws: Tensor, rows: list[int], rng: torch.Generator) -> list[int]:
+    """One token for every entry of `rows`, from that row of `laws` [M, V]: as `draw`, independently and all at once.
+
+    Raises `LabError` when a row asked for holds a NaN.
+    """
+    running = laws.cumsum(-1, dtype=torch.float64)[rows]  # [len(rows), V]
+    coins = torch.rand(len(rows), 1, generator=rng, dtype=torch.float64).to(laws.device)
+    places = torch.searchsorted(running, coins * running[:, -1:], right=True)[:, 0].tolist()
+    if laws.shape[-1] in places:
+        raise LabError(NOT_NUMBERS)
+    return places
+
+
 def entropy(law: Tensor) -> Tensor:
     """Entropy in nats over the last axis of `law` [..., V]; 0 ln 0 = 0."""
     return torch.special.entr(law).sum(-1)

@@ -10,7 +10,8 @@ from scipy.stats import chi2
 
 from labkit.errors import KnobError, ModelError, PromptError
 from labkit.lm import Session
-from labkit.speculative.check import check, chi_square
+from labkit.speculative.check import MOST_DRAWS, check, power
+from labkit.speculative.check import chi_square as statistic_of
 from labkit.speculative.variants import VARIANTS
 from labkit.trace import Setting
 
@@ -53,6 +54,10 @@ def test_draws_add_up_over_calls(shipped32, open_place):
     assert second["tokens"] == p.topk(8).indices.tolist()
     assert second["exact"] == pytest.approx(p.topk(8).values.tolist(), rel=1e-4)
     assert second["pieces"] == [shipped32.vocabulary.piece(token) for token in second["tokens"]]
+
+
+def chi_square(law: list[float], counts: dict[int, int]) -> tuple[float, int]:
+    return statistic_of(torch.tensor(law, dtype=torch.float64), counts)
 
 
 def test_chi_square_by_hand():
