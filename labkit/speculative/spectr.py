@@ -13,7 +13,7 @@ from labkit.speculative import cover, verify
 from labkit.speculative.ground import KSEQ, MATCH, RESIDUAL, Proposal, Speculative, room
 from labkit.trace import Tree
 
-NAMED = 8  # of the likeliest tokens, in the chart of the first place
+NAMED = 6  # of the likeliest tokens, in the chart of the first place
 
 
 class Drafts:
@@ -127,5 +127,6 @@ class SpecTr(Speculative):
         for group, rows in covers.items():
             named = rows[:, shown]
             columns = torch.cat([named, (rows.sum(1) - named.sum(1))[:, None]], 1).t().tolist()
-            bars += [{"group": group, "token": token, "parts": parts} for token, parts in zip([*shown, None], columns)]
+            for token, parts in zip([*shown, None], columns):
+                bars.append({"group": group, "token": token, "label": "all others", "parts": parts})
         return {"title": "", "bars": bars}

@@ -214,7 +214,7 @@ def k_seq(
                 outcome.added, outcome.added_from = token, "residual"
                 outcome.added_probability = split.residual[token].item()
                 return outcome
-            outcome.tested.append(Tested(follow, True, "k-SEQ: the residual drew it", p=p[at], residual=split.residual))
+            outcome.tested.append(Tested(follow, True, "is what the k-SEQ residual drew", p=p[at], residual=split.residual))
         outcome.path.append(follow)
         at = follow + 1
     outcome.added = draw(p[at], rng)
@@ -236,7 +236,7 @@ def typical(tree: Tree, p: Tensor, rng: torch.Generator, eps: float = 0.09, delt
         for node in children[at]:
             accepted = chances[node] > bars[at]
             reason = f"is typical: p above {bars[at]:.3g}" if accepted else f"is not typical: p not above {bars[at]:.3g}"
-            outcome.tested.append(Tested(node, accepted, reason))
+            outcome.tested.append(Tested(node, accepted, reason, residual=p[at]))
             if accepted:
                 follow = node
                 break
