@@ -19,7 +19,9 @@ MOST_DRAFTS = 8
 SHOWN = 8  # tokens named; the others are counted together
 
 
-def place_at(pair: Pair, ids: list[int], temperature: float, transforms: list[Setting], heat: float, drafts: int) -> Place:
+def place_at(
+    pair: Pair, ids: list[int], temperature: float, transforms: list[Setting], heat: float, drafts: int
+) -> Place:
     """The laws of target and draft behind `ids`, in float64 so that their sums are exact enough to count with."""
     law = build_law(temperature, transforms)
     target, draft = (Session(runner, ids).logits.double().cpu() for runner in (pair.target, pair.draft))

@@ -64,7 +64,9 @@ def without_replacement(p: Tensor, q: Tensor, drafts: int) -> Tensor:
     return rows
 
 
-def without_replacement_sampled(p: Tensor, q: Tensor, drafts: int, paths: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+def without_replacement_sampled(
+    p: Tensor, q: Tensor, drafts: int, paths: int, rng: torch.Generator
+) -> tuple[Tensor, Tensor]:
     """The acceptance of V2 without replacement by 1 .. `drafts` drafts, and its standard error, both [drafts].
 
     `paths` orders of refusal are followed; at each place the chance to be accepted is summed, only the refused token is drawn.

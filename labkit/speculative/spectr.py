@@ -17,10 +17,10 @@ NAMED = 6  # of the likeliest tokens, in the chart of the first place
 
 
 class Drafts:
-    """Several drafts as one prefix tree: those that begin alike share nodes, and every node knows each draft that goes through it.
+    """Several drafts as one prefix tree: those that begin alike share nodes, but how many they are is not forgotten.
 
-    `paths[i]` are the nodes of draft i; `draws[row]` the children of a row (0 = the root, i + 1 = node i) in draw order, a node as
-    often as it was drawn, which is what the verifiers ask for.
+    `paths[i]` are the nodes of draft i. `draws[row]` are the children of a row (0 = the root, i + 1 = node i) in draw order, a
+    node as often as it was drawn: what the verifiers ask for.
     """
 
     def __init__(self, tree: Tree, count: int):
@@ -55,12 +55,12 @@ class SpecTr(Speculative):
 
     At every place the drafts that agree with the text so far are candidates. Each is accepted with probability
     min(1, p/(rho q)): a smaller share than usual, so that several can be tried without taking a token too often. When all are
-    refused the target draws from what they left of p. rho* is found anew at every place by bisection; with one draft it is 1,
+    refused the target draws from what they left of p. rho* is found anew at every place, by bisection; for one draft it is 1,
     standard speculative sampling. The drafts are scored as one prefix tree that keeps how many go through each node: the same
-    law as k chains, fewer nodes; the draft model runs once a layer. A manual rho below rho* would need a negative residual: the
-    chart shows it, and rho* is used in its place, so that the law is kept. V1 and V2 verify the same drafts, to compare.
-    At temperature 0 all drafts are one: a chain. The paper's claim (2.13x over plain decoding, 1.37x over one draft, with 8 drafts
-    of 8 tokens) is of large models whose verifying costs nothing extra; on a CPU more drafts are more work, and the counts say
+    law as k chains, fewer nodes, and one forward of the draft a layer. A manual rho below rho* would need a negative residual:
+    the chart shows it, and rho* is used in its place, so that the law is kept. V1 and V2 verify the same drafts, to compare.
+    At temperature 0 all drafts are one: a chain. The paper's claim (2.13x over plain decoding, 1.37x over one draft, with 8
+    drafts of 8 tokens) is of large models, where more nodes in a forward cost nothing; on a CPU they do, and the counts say
     what they bring.
     """
 
@@ -78,14 +78,13 @@ class SpecTr(Speculative):
         self.grown, self.shares = Drafts(tree, self.count), []  # shares: how k-SEQ divided p, place by place
         depth, laws, fresh = min(self.length, room(session)), [], [-1]
         logits = draft.logits[None]  # [1, V], then one row for every new node
-        self.first = law(logits[0])
+        self.root = law(logits[0])  # q at the first place
         for place in range(depth):
             q = logits.softmax(-1) if law.greedy else law(logits)  # at temperature 0 the raw law, for show only
-            ends = self.grown.ends
-            rows = [end - fresh[0] for end in ends]
-            best = q.argmax(-1).tolist() if law.greedy else []
-            fresh = self.grown.extend([best[row] for row in rows] if law.greedy else draws(q, rows, rng))
-            laws.append(q[[rows[ends.index(tree.parents[node])] for node in fresh]])
+            first = fresh[0]  # row r of q is the law behind node first + r
+            rows = [end - first for end in self.grown.ends]
+            fresh = self.grown.extend(q.argmax(-1)[rows].tolist() if law.greedy else draws(q, rows, rng))
+            laws.append(q[[tree.parents[node] - first for node in fresh]])
             if place + 1 < depth:
                 logits = draft.grow(tree, fresh).logits
         return Proposal(tree, torch.cat(laws) if laws else None)
@@ -104,7 +103,7 @@ class SpecTr(Speculative):
         for path in self.grown.paths:
             for node in path:
                 copies[node] += 1
-        tree.reasons = [f"{why} ({n} drafts)" if n > 1 else why for why, n in zip(tree.reasons, copies)]
+        tree.reasons = [f"{why} ({n} drafts)" if n > 1 and "coin" in why else why for why, n in zip(tree.reasons, copies)]
         figures = ("drafts", "rho", "least", "beta", "chance")
         places = [{name: getattr(share, name) for name in figures} for share in self.shares]
         first = self.first_place(session.law(scores.logits[0]), tree)
@@ -112,7 +111,7 @@ class SpecTr(Speculative):
 
     def first_place(self, p: Tensor, tree: Tree) -> dict:
         """The cover of p [V] at the first place, for the chart: bars by token, the rarer tokens together."""
-        q, count = self.first, len(self.grown.draws[0])
+        q, count = self.root, len(self.grown.draws[0])
         if self.shares:
             used, least = self.shares[0].rho, self.shares[0].least
             asked = used if self.division == "auto" else min(self.rho, float(count))
@@ -120,9 +119,10 @@ class SpecTr(Speculative):
             divisions[f"used: ρ* = {used:.2f}" if used == least else f"used: ρ = {used:.2f}, ρ* = {least:.2f}"] = used
             covers = {words: cover.k_seq(p, q, count, rho) for words, rho in divisions.items()}
         else:
-            covers = {self.verifier: (cover.matched if self.verifier == MATCH else cover.residual_iid)(p, q, count)}
-        shown = [tree.tokens[node] for node in self.grown.draws[0]] + [tree.added]
-        shown = list(dict.fromkeys([*p.topk(min(NAMED, len(p))).indices.tolist(), *shown]))
+            words = "greedy (V0)" if tree.kind == "deterministic" else self.verifier
+            covers = {words: (cover.matched if self.verifier == MATCH else cover.residual_iid)(p, q, count)}
+        best = p.topk(min(NAMED, int((p > 0).sum()))).indices.tolist()
+        shown = list(dict.fromkeys([*best, *(tree.tokens[node] for node in self.grown.draws[0])]))
         bars = []
         for group, rows in covers.items():
             named = rows[:, shown]

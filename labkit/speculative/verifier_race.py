@@ -76,7 +76,7 @@ class VerifierRace(Study):
 
     def draft_along(self, session: Session, ids: list[int], count: int, rng: torch.Generator, calls: dict) -> None:
         """Draft at places spread over `ids`, let every verifier decide over the same trees, and count tokens and calls."""
-        method = SpecTr(count, self.length)
+        method = SpecTr(count=count, length=self.length)
         for place in _spread(len(ids)):
             gap = ids[len(session.ids) : place + 1]
             session.push(*gap)

@@ -49,8 +49,7 @@ def acceptance_by_drafts(trace: Trace, upto: int | None = None, *, theme: str = 
     ink = themes.colours(theme)
     found = parts(trace, upto)
     figure = go.Figure(layout={"template": {}})
-    if found:
-        figure = make_subplots(1, len(found), horizontal_spacing=0.08, figure=figure)
+    figure = make_subplots(1, max(1, len(found)), horizontal_spacing=0.08, figure=figure)
     words = "The grey line is the best that any verifier of independent drafts can do; drafts without repeats may pass it."
     figure.update_layout(title="What does one more draft bring?", meta={"words": words, "height": 340})
     for column, (laws, drafts, lines) in enumerate(found, 1):

@@ -30,7 +30,7 @@ def blocks_by_drafts(trace: Trace, upto: int | None = None, *, theme: str = "lig
     table = rows(trace, upto)
     figure = go.Figure(layout={"template": {}})
     calls = [row[3] for row in table]
-    words = f"Each verifier decided over the same drafts, {min(calls)} to {max(calls)} times a point." if table else "Not tried yet."
+    words = f"Every verifier decided over the same drafts, {max(calls)} times a point." if table else "Not tried yet."
     figure.update_layout(title="How many tokens does a target call bring?", meta={"words": words, "height": 300})
     for verifier in dict.fromkeys(row[0] for row in table):
         line = [row for row in table if row[0] == verifier]

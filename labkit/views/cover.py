@@ -48,10 +48,9 @@ def cover(trace: Trace, upto: int | None = None, *, theme: str = "light") -> go.
     """Stacked bars: blue what the first, second, ... draft covers, amber the residual; below zero what no law can give."""
     ink = themes.colours(theme)
     found = panels(trace, upto)
+    widths = [len(panel["bars"]) + 3 for panel in found] or [1]
     figure = go.Figure(layout={"template": {}})
-    if found:
-        widths = [len(panel["bars"]) + 3 for panel in found]
-        figure = make_subplots(1, len(found), column_widths=widths, horizontal_spacing=0.07, figure=figure)
+    figure = make_subplots(1, len(widths), column_widths=widths, horizontal_spacing=0.07, figure=figure)
     words = "Blue: what each draft takes over, the first strongest; amber: what the target draws when all are refused."
     figure.update_layout(title="What does each draft cover?", meta={"words": words, "height": 330})
     figure.update_layout(barmode="relative", bargap=0.15, legend={"traceorder": "normal"})
