@@ -19,7 +19,7 @@ from labkit.speculative import verify
 from labkit.trace import Step, Test, Tree
 
 SHOWN = 12  # tokens of p and of q that a kept test names
-RESIDUAL, MATCH = "residual chain (V2)", "sample and match (V1)"
+RESIDUAL, MATCH, KSEQ = "residual chain (V2)", "sample and match (V1)", "k-SEQ (V3)"
 
 
 class Proposal(NamedTuple):
@@ -34,7 +34,7 @@ class Speculative(Method):
     """Base of every method that drafts a tree and lets the target check it.
 
     `verifier` decides at temperatures above 0: V2 needs the laws the drafts were drawn from, V1 does without. A method may
-    make it a knob.
+    make it a knob, or give a `decide` of its own.
     """
 
     verifier = RESIDUAL
@@ -71,16 +71,20 @@ class Speculative(Method):
             tests = kept_tests(tree, p, laws, outcome) if "tests" in session.keep else []
             yield session.step(rows, emitted, sources=sources, tree=tree, tests=tests, notes=notes)
 
+    def decide(self, tree: Tree, p: Tensor, laws: Tensor | None, rng: torch.Generator) -> verify.Outcome:
+        """Which nodes survive, at temperatures above 0; `p` [N+1, V], row 0 at the root."""
+        if laws is None or self.verifier == MATCH:
+            return verify.sample_and_match(tree, p, rng)
+        return verify.residual_chain(tree, p, laws, rng)
+
     def check(self, session: Session, tree: Tree, laws: Tensor | None, scores: Scores, rng: torch.Generator):
         """Verify and write the verdicts into the tree. Returns (outcome, p [N+1, V] or None at temperature 0 untraced)."""
         law, logits = session.law, scores.logits
         p = None if law.greedy and "tests" not in session.keep else law(logits)
         if law.greedy:
             outcome = verify.greedy(tree, logits.argmax(-1).tolist())
-        elif laws is None or self.verifier == MATCH:
-            outcome = verify.sample_and_match(tree, p, rng)
         else:
-            outcome = verify.residual_chain(tree, p, laws, rng)
+            outcome = self.decide(tree, p, laws, rng)
         verify.write(tree, outcome)
         measure(tree, logits if law.greedy else p, law.greedy, laws, outcome)
         return outcome, p

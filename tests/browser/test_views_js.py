@@ -18,7 +18,7 @@ from labkit.views.text import cut, short, shown
 
 EXPORTS = """applySampling entropyAfter layoutTree treeEdge TREE pieceShown pieceShort pieceCut makeStore
 openLane addStep samplingOf stepTree patterns treeView distView curveView verifyView costView
-checkView CHECK_BROKEN figureTable chartTemplate html""".split()
+checkView CHECK_RIGHT CHECK_LOSSY CHECK_BROKEN checkVariant testInFocus figureTable chartTemplate html""".split()
 
 SETTINGS = [
     {"temperature": t, "top-k": k, "top-p": p, "min-p": m}
@@ -327,11 +327,14 @@ def test_cost_beside_plain_is_measured_or_absent(blank):
     assert "not yet" not in element.inner_text()
 
 
-CHECKED = """(broken) => { store.ask = async (m) => { window.sent.push(m); const bad = m.variant !== "V2";
+CHECKED = """(broken) => { store.ask = async (m) => { window.sent.push(m); const bad = !(m.variant in CHECK_RIGHT);
   const draws = Object.values(m.counts).reduce((a, b) => a + b, 0) + m.draws;
   return { tokens: [1, 2], pieces: ["<b>", " x"], exact: [0.6, 0.4], drawn: bad ? [0.9, 0.1] : [0.61, 0.39],
     rest_exact: 0, rest_drawn: 0, draws, counts: { [bad ? 2 : 1]: draws }, df: 1, limit: 3.84,
-    chi_square: bad ? 900 : 1.2, p_value: bad ? 0 : 0.27 }; }; }"""
+    chi_square: bad && m.variant !== "stale-row" ? 900 : 1.2, p_value: bad ? 0 : 0.27,
+    kind: m.variant in CHECK_RIGHT ? "lossless" : m.variant in CHECK_LOSSY ? "lossy" : "broken",
+    distance: bad ? (m.variant === "merged-siblings" ? 0.4 : m.variant === "stale-row" ? 0.0003 : 0.2) : 0,
+    power: m.variant === "stale-row" ? 0.06 : 1 }; }; }"""
 
 
 def test_check_draws_in_batches_and_tells_right_from_broken(blank):
@@ -343,9 +346,11 @@ def test_check_draws_in_batches_and_tells_right_from_broken(blank):
     text = element.inner_text()
     assert "The law is kept" in text and "1.2" in text and "900" in text and "0.6000" in text and "<b>" in text
     asked = blank.evaluate("() => window.sent")
-    assert sum(m["draws"] for m in asked if m["variant"] == "V2") == 20_000
+    own = asked[0]["variant"]
+    assert own in ("V2", "V2-two") and {m["variant"] for m in asked} == {own, "no-residual"}
+    assert sum(m["draws"] for m in asked if m["variant"] == own) == 20_000
     assert len({m["seed"] for m in asked}) == len(asked) / 2
-    assert all(set(m["counts"]) <= {"1" if m["variant"] == "V2" else "2"} for m in asked)  # each adds up its own
+    assert all(set(m["counts"]) <= {"1" if m["variant"] == own else "2"} for m in asked)  # each adds up its own
     prompt = trace.opening.prompt_ids + trace.ids_upto(2)
     assert asked[0]["ids"][: len(prompt)] == prompt and asked[0]["temperature"] == 0.7
 
@@ -364,10 +369,68 @@ def test_check_can_be_stopped(blank):
     assert len(blank.evaluate("() => window.sent")) == 4
 
 
-def test_broken_variants_are_the_labs(blank):
-    assert set(blank.evaluate("() => Object.keys(CHECK_BROKEN)")) == {
-        name for name, variant in VARIANTS.items() if not variant.right
-    }
+def test_variants_are_the_labs(blank):
+    for names, kind in (("CHECK_RIGHT", "lossless"), ("CHECK_LOSSY", "lossy"), ("CHECK_BROKEN", "broken")):
+        mine = {name for name, variant in VARIANTS.items() if variant.kind == kind}
+        assert set(blank.evaluate(f"() => Object.keys({names})")) == mine
+
+
+def test_all_verifiers_are_compared(blank):
+    element = show(blank, made_traces.tree_trace(steps=3), "checkView")
+    blank.evaluate(CHECKED)
+    element.get_by_role("button", name="Compare all").click()
+    expect(element).not_to_have_attribute("aria-busy", "true")
+    asked = blank.evaluate("() => window.sent")
+    assert {m["variant"] for m in asked} == set(VARIANTS)
+    assert all(sum(m["draws"] for m in asked if m["variant"] == name) == 2_000 for name in VARIANTS)
+    assert min(m["drafts"] for m in asked) >= 2
+    rows = {row[0]: row for row in blank.evaluate("() => view.table().rows")}
+    assert len(rows) == len(VARIANTS) == element.locator("tbody tr").count()
+    assert rows["V3 k-SEQ"][1:] == ["lossless", "0.0000", "1.2", "3.8", "2000", "✓ law kept"]
+    assert rows["V4 typical acceptance"][-1] == "✕ lossy" and rows["k-SEQ with ρ = 1"][-1] == "✕ found out"
+    stale = rows["tests the second draft against the first one's law"]
+    assert stale[2] == "0.0003" and stale[-1] == "≈ not told apart here"
+    assert "1 of 8 broken ones cannot be told" in element.inner_text()
+    assert element.locator("select").input_value() == "merged-siblings", "the one that is furthest from p here"
+
+
+def test_a_mistake_that_does_not_show_here_is_said_so(blank):
+    element = show(blank, made_traces.tree_trace(steps=3), "checkView")
+    blank.evaluate(CHECKED)
+    element.locator("select").select_option("stale-row")
+    element.get_by_role("button", name="Draw 20,000").click()
+    expect(element).not_to_have_attribute("aria-busy", "true")
+    assert "cannot be told apart at this place, where its law is only 3·10⁻⁴ from p" in element.inner_text()
+
+
+REASONS = ["k-SEQ: coin above p/(ρ q) (2 drafts)", "is typical: p above 0.09", "is what the target drew", "coin above p/q"]
+
+
+@pytest.mark.parametrize(("reason", "variant"), list(zip(REASONS, ["V3", "V4", "V1", "V2-iid"])), ids=str)
+def test_the_runs_own_verifier_is_checked(blank, reason, variant):
+    """With independent drafts that share nodes, their number is that of the drafts, not of the nodes."""
+    trace = made_traces.tree_trace(steps=1)
+    step = trace.steps[0]
+    step.tree.reasons, step.tree.kind = [reason] * len(step.tree.tokens), "iid"
+    roots = [node for node, parent in enumerate(step.tree.parents) if parent < 0]
+    step.tests = [test for test in step.tests if test.node in roots]
+    step.notes = {"drafts": [[node] for node in roots for _ in range(2)] + [[roots[0]]]}
+    show(blank, trace, "checkView")
+    seen = blank.evaluate("() => checkVariant(testInFocus(store))")
+    assert seen == {"variant": variant, "drafts": min(8, 2 * len(roots) + 1)}
+
+
+def test_k_seq_is_said_in_its_own_words(blank):
+    trace = made_traces.tree_trace(steps=1)
+    tree = trace.steps[0].tree
+    tested = [test.node for test in trace.steps[0].tests]
+    for node in tested:
+        tree.reasons[node] = f"k-SEQ: coin {'below' if tree.verdicts[node] == 'accepted' else 'above'} p/(ρ q) (3 drafts)"
+    for view in ("treeView", "verifyView"):
+        text = show(blank, trace, view).inner_text()
+        assert "p/(ρ q)" in text and "p/q" not in text
+    assert "what k-SEQ leaves of p" in text
+    assert "3 drafts go through it" in show(blank, trace, "treeView").inner_text()
 
 
 @pytest.mark.parametrize("view", ["treeView", "distView", "curveView", "verifyView", "costView"])

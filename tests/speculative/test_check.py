@@ -10,7 +10,8 @@ from scipy.stats import chi2
 
 from labkit.errors import KnobError, ModelError, PromptError
 from labkit.lm import Session
-from labkit.speculative.check import check, chi_square
+from labkit.speculative.check import check, power
+from labkit.speculative.check import chi_square as statistic_of
 from labkit.speculative.variants import VARIANTS
 from labkit.trace import Setting
 
@@ -33,12 +34,35 @@ def test_right_verifiers_pass(name, law, shipped32, open_place):
     assert check(shipped32, open_place, name, draws=2000, seed=1, **law)["p_value"] > 1e-3
 
 
-@pytest.mark.parametrize("name", ["no-residual", "dropped-draft", "unwarped-draft"])
+@pytest.mark.parametrize("name", [name for name, variant in VARIANTS.items() if not variant.right])
 def test_wrong_verifiers_are_found_out(name, shipped32, open_place):
-    answer = check(shipped32, open_place, name, draws=2000, seed=1, temperature=0.7)
-    assert answer["p_value"] < 1e-6
-    assert answer["chi_square"] > answer["limit"]
-    assert not answer["right"]
+    """Those whose law is far enough from p at this place; of the others the answer says that it is not."""
+    answer = check(shipped32, open_place, name, draws=2000, seed=1, temperature=0.7, drafts=4)
+    assert not answer["right"] and answer["kind"] in ("lossy", "broken")
+    if answer["distance"] > 0.05:
+        assert answer["p_value"] < 1e-6
+        assert answer["chi_square"] > answer["limit"]
+        assert answer["power"] > 0.999
+    else:
+        assert name in ("merged-siblings", "stale-row", "distinct-k-seq"), answer["distance"]
+    assert (answer["p_value"] < 1e-6) <= (answer["power"] > 0.5)
+
+
+def test_drafts_are_as_many_as_asked_for(shipped32, open_place):
+    """k-SEQ with rho = 1 is right for one draft, and the more drafts the worse."""
+    far = [check(shipped32, open_place, "small-division", draws=1, drafts=drafts)["distance"] for drafts in (1, 2, 4, 8)]
+    assert far[0] < 1e-12 and far == sorted(far) and far[-1] > 0.01
+    assert check(shipped32, open_place, "V3", draws=1500, seed=2, drafts=8)["p_value"] > 1e-3
+
+
+@pytest.mark.parametrize("law", [[0.5, 0.3, 0.2], [0.52, 0.3, 0.18], [0.45, 0.3, 0.25], [0.5, 0.29, 0.2, 0.01]], ids=str)
+def test_power_is_how_often_a_check_finds_it(law):
+    exact = torch.tensor([0.5, 0.3, 0.2] + [0.0] * (len(law) - 3), dtype=torch.float64)
+    law, rng, draws, found = torch.tensor(law, dtype=torch.float64), torch.Generator().manual_seed(3), 300, 0
+    for row in law.expand(1000, -1).multinomial(draws, replacement=True, generator=rng):
+        statistic, df = statistic_of(exact, dict(enumerate(row.bincount(minlength=len(law)).tolist())))
+        found += statistic > chi2.isf(0.05, df)
+    assert found / 1000 == pytest.approx(power(exact, law, draws), abs=0.05)
 
 
 def test_draws_add_up_over_calls(shipped32, open_place):
@@ -53,6 +77,10 @@ def test_draws_add_up_over_calls(shipped32, open_place):
     assert second["tokens"] == p.topk(8).indices.tolist()
     assert second["exact"] == pytest.approx(p.topk(8).values.tolist(), rel=1e-4)
     assert second["pieces"] == [shipped32.vocabulary.piece(token) for token in second["tokens"]]
+
+
+def chi_square(law: list[float], counts: dict[int, int]) -> tuple[float, int]:
+    return statistic_of(torch.tensor(law, dtype=torch.float64), counts)
 
 
 def test_chi_square_by_hand():
@@ -78,6 +106,8 @@ def test_one_rare_token_is_no_alarm_and_one_forbidden_is():
         ({"variant": "V9"}, KnobError, "There is no verifier 'V9'"),
         ({"draws": 0}, KnobError, "choose 1 to 20,000"),
         ({"draws": 10**9}, KnobError, "choose 1 to 20,000"),
+        ({"drafts": 0}, KnobError, "0 drafts are asked for: choose 1 to 8"),
+        ({"drafts": 9}, KnobError, "choose 1 to 8"),
         ({"ids": []}, PromptError, "The context has 0 tokens"),
         ({"ids": [1] * 3000}, PromptError, "The context has 3,000 tokens"),
         ({"counts": {1: -5}}, KnobError, "not those of an earlier answer"),

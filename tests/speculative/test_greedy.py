@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from labkit.methods import all_methods
-from labkit.speculative.ground import MATCH, RESIDUAL
+from labkit.speculative.ground import KSEQ, MATCH, RESIDUAL
 
 LOSSLESS = sorted(name for name, method in all_methods().items() if method.lossless)
 KNOBS = [
@@ -21,6 +21,13 @@ KNOBS = [
     ("token-recycling", {"start_from": "hot"}),
     ("token-recycling", {"learn_from": "accepted only"}),
     ("token-recycling", {"learn_prompt": False, "width": 16}),
+    ("spectr", {"count": 1, "length": 8}),
+    ("spectr", {"count": 8, "length": 1}),
+    ("spectr", {"count": 8, "length": 8, "verifier": KSEQ, "division": "manual", "rho": 8.0}),
+    ("spectr", {"count": 2, "length": 2, "verifier": RESIDUAL}),
+    ("spectr", {"count": 3, "length": 6, "verifier": MATCH}),
+    ("typical", {"length": 1, "width": 1}),  # lossy above temperature 0 only
+    ("typical", {"length": 6, "width": 4, "epsilon": 0.0}),
 ]
 
 

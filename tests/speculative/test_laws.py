@@ -19,13 +19,15 @@ from labkit.lm import Session
 from labkit.methods import all_methods, build_law, build_method
 from labkit.speculative import verify
 from labkit.speculative.chain import Chain
-from labkit.speculative.ground import MATCH
+from labkit.speculative.ground import MATCH, RESIDUAL
+from labkit.speculative.spectr import SpecTr
 from labkit.trace import Setting
 
 LETTERS, PROMPT, TOKENS, SEEDS = 5, [1, 2, 3, 1, 2], 3, 3000
 FEWER = 1500  # enough to catch what is broken
 LAWS = {"temperature 1": (1.0, []), "0.7, top-p 0.9": (0.7, [Setting("top-p", {"p": 0.9})])}
 SMALL = {"chain": {"length": 3}, "token-recycling": {"width": 4}}  # rows of the matrix have at most five letters
+SMALL["spectr"] = {"count": 3, "length": 2}
 LOSSLESS = sorted(name for name, method in all_methods().items() if method.lossless)
 CASES = [(name, SMALL.get(name, {}), law) for name in LOSSLESS for law in LAWS]
 CASES += [
@@ -34,6 +36,10 @@ CASES += [
     ("chain", {"length": 3, "doubt": 0.4}, "0.7, top-p 0.9"),
     ("token-recycling", {"width": 3, "shape": "80 nodes", "start_from": "hot"}, "temperature 1"),
     ("lookup", {"length": 2, "longest": 1}, "temperature 1"),
+    ("spectr", {"count": 4, "length": 3, "verifier": RESIDUAL}, "temperature 1"),
+    ("spectr", {"count": 2, "length": 2, "verifier": MATCH}, "0.7, top-p 0.9"),
+    ("spectr", {"count": 4, "length": 2, "division": "manual", "rho": 1.0}, "temperature 1"),
+    ("spectr", {"count": 4, "length": 3, "division": "manual", "rho": 4.0}, "temperature 1"),
 ]
 
 
@@ -168,4 +174,17 @@ def test_positions_by_index_are_caught(pair, exact, monkeypatch):
 
     monkeypatch.setattr(lm, "_shape", shape)
     make = lambda: build_method("token-recycling", {"width": 4})  # noqa: E731
+    assert p_value(pair, make, "temperature 1", exact("temperature 1"), FEWER) < 1e-6
+
+
+def test_equal_drafts_tested_once_are_caught(pair, exact):
+    class Merged(SpecTr):
+        def decide(self, tree, p, laws, rng):
+            return verify.k_seq(tree, p, laws, rng, verify.children_of(tree))
+
+    assert p_value(pair, lambda: Merged(count=4, length=2), "temperature 1", exact("temperature 1")) < 1e-6
+
+
+def test_typical_acceptance_is_lossy(pair, exact):
+    make = lambda: build_method("typical", {"length": 2})  # noqa: E731
     assert p_value(pair, make, "temperature 1", exact("temperature 1"), FEWER) < 1e-6

@@ -3,23 +3,34 @@
 const CHECK_ROWS = 5;
 const CHECK_ALL = 20000;
 const CHECK_BATCH = 1000; // outputs a question: others wait that long, and so does Stop; counts go along, so that answers add up
-// Mistakes that implementations really contain; labkit/speculative/variants.py makes them on purpose.
+const CHECK_EACH = 2000; // outputs of every verifier when all are compared
+// The verifiers that can be checked, as labkit/speculative/variants.py has them; the broken ones are mistakes that implementations
+// really contain.
+const CHECK_RIGHT = {
+  V1: "V1 sample and match", V2: "V2 residual chain, one draft", "V2-iid": "V2 independent drafts", "V2-two": "V2 without replacement", V3: "V3 k-SEQ",
+};
+const CHECK_LOSSY = { V4: "V4 typical acceptance" };
 const CHECK_BROKEN = {
   "no-residual": "draws from p after a refusal", "dropped-draft": "throws unloved drafts away", "merged-siblings": "tests equal drafts once",
   "stale-row": "tests the second draft against the first one's law", "unwarped-draft": "forgets the draft's temperature and cuts",
+  "small-division": "k-SEQ with ρ = 1", "distinct-k-seq": "k-SEQ over drafts without replacement", V0: "V0, greedy, above temperature 0",
 };
 
-/** Panel "Check it": a button, progress, stop; exact bars, drawn dots, and ✕ for the same check on a broken verifier. */
+/**
+ * Panel "Check it": a button, progress, stop; exact bars, drawn dots, and ✕ for the same check on a broken verifier. "Compare all"
+ * checks every verifier there is at this place and lists how far the law of each is from p.
+ */
 function checkView(store) {
   const start = html("button", { class: "tl-btn", type: "button", "data-lm-suppress-shortcuts": "true", onclick: () => run() }, "Draw");
+  const all = html("button", { class: "tl-btn", type: "button", "data-lm-suppress-shortcuts": "true", onclick: () => compare() }, "Compare all");
   const stop = html("button", { class: "tl-btn", type: "button", "data-lm-suppress-shortcuts": "true", hidden: true, onclick: () => (stopped = true) }, "Stop");
   const broken = html("select", { class: "tl-select", "aria-label": "The broken variant, for comparison", "data-lm-suppress-shortcuts": "true", onchange: () => forget() },
     ...Object.entries(CHECK_BROKEN).map(([name, words]) => html("option", { value: name }, `✕ ${words}`)));
   const said = html("p", { class: "tl-checksaid", "aria-live": "polite" });
   const chart = html("div", { class: "tl-checkchart" });
   const meter = html("progress", { class: "tl-progress", max: 1, value: 0, "aria-label": "Outputs drawn", hidden: true });
-  const element = html("div", { class: "tl-check" }, html("div", { class: "tl-checkbar" }, start, stop, meter, broken), chart, said);
-  let results = {}; // { kept, broken } as the engine answers
+  const element = html("div", { class: "tl-check" }, html("div", { class: "tl-checkbar" }, start, all, stop, meter, broken), chart, said);
+  let results = {}; // { kept, broken } as the engine answers, or { all } = its answers by verifier
   let stopped = false;
   let seed = 0;
   let about = ""; // the place the results speak of
@@ -36,40 +47,62 @@ function checkView(store) {
   const redraw = () => {
     const found = testInFocus(store);
     const greedy = found && !(found.lane.opening.request.temperature > 0);
-    start.disabled = !found || greedy;
-    view.note = results.kept ? `${results.kept.draws.toLocaleString("en")} verify steps, exact law beside it` : "";
+    start.disabled = all.disabled = !found || greedy;
+    view.note = results.kept ? `${results.kept.draws.toLocaleString("en")} verify steps, exact law beside it` : results.all ? `${CHECK_EACH.toLocaleString("en")} verify steps each` : "";
     start.textContent = results.kept ? "Draw again" : `Draw ${CHECK_ALL.toLocaleString("en")}`;
-    chart.replaceChildren(results.kept ? drawCheck(results, chart.clientWidth || 420) : html("p", { class: "quiet tl-none" }, checkInvitation(found, greedy)));
-    said.replaceChildren(...(results.kept ? checkSentence(results, CHECK_BROKEN[broken.value]) : []));
+    const words = () => html("p", { class: "quiet tl-none" }, checkInvitation(found, greedy));
+    chart.replaceChildren(results.kept ? drawCheck(results, chart.clientWidth || 420) : results.all ? drawAll(results.all) : words());
+    said.replaceChildren(...(results.kept ? checkSentence(results, CHECK_BROKEN[broken.value]) : results.all ? allSentence(results.all) : []));
     element.dataset.drawn = String(++count);
   };
 
-  async function run() {
+  /** Hide the controls while `work(found)` asks the engine; it goes on until it is done, stopped, or the place has changed. */
+  async function busy(work) {
     const found = testInFocus(store);
     if (!found) return;
-    const wrong = broken.value;
     [stopped, about, results] = [false, place(), {}];
-    [start.hidden, stop.hidden, meter.hidden, broken.hidden, meter.value] = [true, false, false, true, 0];
+    [start.hidden, all.hidden, stop.hidden, meter.hidden, broken.hidden, meter.value] = [true, true, false, false, true, 0];
     element.setAttribute("aria-busy", "true");
     try {
-      let kept = {};
-      let other = {};
-      while ((kept.draws ?? 0) < CHECK_ALL && !stopped) {
-        const question = { ask: "check", ...checkQuestion(found), draws: CHECK_BATCH, seed: ++seed };
-        kept = await store.ask({ ...question, variant: checkVariant(found), counts: kept.counts ?? {} });
-        other = await store.ask({ ...question, variant: wrong, counts: other.counts ?? {} });
-        if (about !== place()) return;
-        results = { kept, broken: other };
-        meter.value = kept.draws / CHECK_ALL;
-        redraw();
-      }
+      await work(found);
     } catch (error) {
       said.replaceChildren(html("b", { class: "ref" }, "! "), error.message);
     } finally {
-      [start.hidden, stop.hidden, meter.hidden, broken.hidden] = [false, true, true, false];
+      [start.hidden, all.hidden, stop.hidden, meter.hidden, broken.hidden] = [false, false, true, true, false];
       element.removeAttribute("aria-busy");
     }
   }
+
+  const run = () => busy(async (found) => {
+    const wrong = broken.value;
+    const { variant, drafts } = checkVariant(found);
+    let [kept, other] = [{}, {}];
+    while ((kept.draws ?? 0) < CHECK_ALL && !stopped) {
+      const question = { ask: "check", ...checkQuestion(found), draws: CHECK_BATCH, seed: ++seed };
+      kept = await store.ask({ ...question, variant, drafts, counts: kept.counts ?? {} });
+      other = await store.ask({ ...question, variant: wrong, drafts: Math.max(2, drafts), counts: other.counts ?? {} });
+      if (about !== place()) return;
+      results = { kept, broken: other };
+      meter.value = kept.draws / CHECK_ALL;
+      redraw();
+    }
+  });
+
+  const compare = () => busy(async (found) => {
+    const names = Object.keys({ ...CHECK_RIGHT, ...CHECK_LOSSY, ...CHECK_BROKEN });
+    const drafts = Math.max(2, checkVariant(found).drafts);
+    const answers = {};
+    for (let turn = 0; turn < names.length * (CHECK_EACH / CHECK_BATCH) && !stopped; turn++) {
+      const variant = names[turn % names.length];
+      const question = { ask: "check", ...checkQuestion(found), draws: CHECK_BATCH, seed: ++seed, variant, drafts };
+      answers[variant] = await store.ask({ ...question, counts: answers[variant]?.counts ?? {} });
+      if (about !== place()) return;
+      results = { all: answers };
+      meter.value = (turn + 1) / (names.length * (CHECK_EACH / CHECK_BATCH));
+      redraw();
+    }
+    broken.value = Object.keys(CHECK_BROKEN).reduce((far, name) => ((answers[name]?.distance ?? 0) > (answers[far]?.distance ?? 0) ? name : far)); // the one that shows best here
+  });
 
   whenResized(chart, redraw);
   const view = {
@@ -80,6 +113,7 @@ function checkView(store) {
       if (place() !== about || !count) forget();
     },
     table() {
+      if (results.all) return tableOfAll(results.all);
       const { kept, broken } = results; // over the same tokens: they stand under the same exact law
       const rows = (kept?.tokens ?? []).map((id, i) => [pieceShown(kept.pieces[i] ?? `#${id}`), kept.exact[i].toFixed(4), kept.drawn[i].toFixed(4), broken.drawn[i].toFixed(4)]);
       if (kept) rows.push(["all others", ...[kept.rest_exact, kept.rest_drawn, broken.rest_drawn].map((x) => x.toFixed(4))]);
@@ -104,9 +138,18 @@ function checkQuestion({ lane, now, test }) {
   return { ids, temperature: request.temperature, transforms: request.transforms ?? [], heat: request.knobs?.heat ?? 1 };
 }
 
-/** The verifier under test: the run's own. */
-function checkVariant({ lane, now }) {
-  return now.tree.draft_logprobs.length && !String(lane.opening.request.knobs?.verifier ?? "").includes("V1") ? "V2" : "V1";
+/** The verifier under test, the run's own, and how many drafts it had there. */
+function checkVariant({ now, test }) {
+  const { tree, step } = now;
+  const reason = tree.reasons[test.node] ?? "";
+  const beside = (node) => tree.parents[node] === tree.parents[test.node];
+  const paths = Array.isArray(step.notes.drafts?.[0]) ? step.notes.drafts : null; // independent drafts that share nodes
+  const count = paths ? paths.filter((path) => path.some(beside)).length : tree.tokens.filter((_, node) => beside(node)).length;
+  const drafts = Math.min(8, count);
+  if (reason.includes("k-SEQ")) return { variant: "V3", drafts };
+  if (reason.includes("typical")) return { variant: "V4", drafts };
+  if (!reason.includes("coin")) return { variant: "V1", drafts };
+  return { variant: drafts === 1 ? "V2" : tree.kind === "without_replacement" ? "V2-two" : "V2-iid", drafts };
 }
 
 function sayChi(x) {
@@ -117,14 +160,61 @@ function sayChance(x) {
   return x >= 0.01 ? `= ${x.toFixed(2)}` : x >= 0.0001 ? `= ${x.toFixed(4)}` : "< 0.0001";
 }
 
+function sayShare(x) {
+  return x > 0.995 ? "nearly always" : `${(100 * x).toFixed(0)} % of the time`;
+}
+
+/** Why a broken verifier was not found out: its law may be too near p at this place. */
+function whyMissed({ distance, power }) {
+  if (power >= 0.5) return `not caught yet: ${CHECK_ALL.toLocaleString("en")} draws find it ${sayShare(power)}`;
+  const far = distance < 5e-7 ? "exactly p" : `only ${smallNumber(distance)} from p`;
+  return `cannot be told apart at this place, where its law is ${far}: try another place`;
+}
+
 function checkSentence({ kept, broken }, mistake) {
   const fine = kept.chi_square <= kept.limit;
   const numbers = `χ² = ${sayChi(kept.chi_square)}, ${kept.df} df, P ${sayChance(kept.p_value)}.`;
-  const title = fine ? html("b", {}, "The law is kept:") : html("b", { class: "ref" }, "Above the 5 % line:");
-  const more = fine ? "" : " One fair check in twenty lands there by chance: draw again; a broken one stays.";
-  const caught = broken.chi_square > broken.limit ? "" : ", not caught here: try another place, or draw again";
+  const title = fine ? html("b", {}, "The law is kept:") : html("b", { class: "ref" }, kept.kind === "lossy" ? "Lossy, as announced:" : "Above the 5 % line:");
+  const more = fine || kept.kind === "lossy" ? "" : " One fair check in twenty lands there by chance: draw again; a broken one stays.";
+  const caught = broken.chi_square > broken.limit ? "" : `, ${whyMissed(broken)}`;
   const wrong = html("span", { class: "quiet" }, ` ✕ broken on purpose, ${mistake}: χ² = ${sayChi(broken.chi_square)}${caught}.`);
   return [title, ` ${numbers}${more}`, wrong];
+}
+
+/** [name, kind, answer] of every verifier that was checked, the right ones first. */
+function checkedOnes(answers) {
+  const kinds = [[CHECK_RIGHT, "lossless"], [CHECK_LOSSY, "lossy"], [CHECK_BROKEN, "broken"]];
+  return kinds.flatMap(([names, kind]) => Object.entries(names).filter(([key]) => answers[key]).map(([key, words]) => [words, kind, answers[key]]));
+}
+
+function verdictOf(kind, answer) {
+  const above = answer.chi_square > answer.limit;
+  if (kind === "lossless") return above ? "above the line, as one in twenty is" : "✓ law kept";
+  if (above) return kind === "lossy" ? "✕ lossy" : "✕ found out";
+  return answer.power < 0.5 ? "≈ not told apart here" : "needs more draws";
+}
+
+function tableOfAll(answers) {
+  const rows = checkedOnes(answers).map(([words, kind, one]) => [words, kind, one.distance.toFixed(4), sayChi(one.chi_square), one.limit.toFixed(1), String(one.draws), verdictOf(kind, one)]);
+  return { columns: ["verifier", "kind", "distance from p", "χ²", "5 % line", "draws", "verdict"], rows };
+}
+
+function drawAll(answers) {
+  const cells = (tag, values) => html("tr", {}, ...values.map((value, at) => html(at ? tag : "th", at ? {} : { scope: "row" }, value)));
+  const body = checkedOnes(answers).map(([words, kind, one]) => {
+    const row = cells("td", [kind === "broken" ? `✕ ${words}` : words, one.distance.toFixed(4), sayChi(one.chi_square), verdictOf(kind, one)]);
+    row.className = kind;
+    return row;
+  });
+  const head = html("tr", {}, ...["verifier", "off p by", "χ²", ""].map((words) => html("th", { scope: "col" }, words)));
+  return html("table", { class: "tl-checkall", "aria-label": "Every verifier, checked at this place" }, html("thead", {}, head), html("tbody", {}, ...body));
+}
+
+function allSentence(answers) {
+  const wrong = checkedOnes(answers).filter(([, kind]) => kind === "broken");
+  const near = wrong.filter(([, , one]) => one.power < 0.5).length;
+  const hidden = near ? ` ${near} of ${wrong.length} broken ones cannot be told from p at this place by ${CHECK_ALL.toLocaleString("en")} draws: a check that passes here proves little about them.` : "";
+  return [html("b", {}, "Off p by"), " = half the sum of all differences between a verifier's own law and p, by formula; 0 = lossless.", html("span", { class: "quiet" }, hidden)];
 }
 
 function drawCheck({ kept, broken }, width) {

@@ -14,7 +14,7 @@ function coinView(store) {
     const focus = nodeInFocus(store, now);
     words.replaceChildren(...coinSentence(lane, now, focus));
     const [coin, threshold] = coinOf(now?.tree, focus);
-    gauge.replaceChildren(coin === null ? "" : coinGauge(threshold, coin, wide || gauge.clientWidth || 360));
+    gauge.replaceChildren(coin === null ? "" : coinGauge(threshold, coin, wide || gauge.clientWidth || 360, coinRule(now.tree, focus)));
     gauge.hidden = coin === null;
     element.hidden = !now;
     element.dataset.drawn = String(++count);
@@ -45,6 +45,11 @@ function coinOf(tree, node) {
   return threshold === null ? [null, null] : [coin, threshold];
 }
 
+/** What the coin of a node was compared with: k-SEQ divides by ρ too. */
+function coinRule(tree, node) {
+  return tree.reasons[node]?.includes("ρ") ? "p/(ρ q)" : "p/q";
+}
+
 /** The sentence as nodes: token text goes in as text. */
 function coinSentence(lane, now, focus) {
   const { tree } = now ?? {};
@@ -73,13 +78,15 @@ function coinSentence(lane, now, focus) {
   }
   // After refusals among the siblings p is what they left; the threshold remembers it where it is below 1.
   const before = siblingsTested(tree, focus).filter((other) => tree.order[other] < tree.order[focus]);
-  const left = before.length > 0 && threshold < 1 && q !== null;
+  const rule = coinRule(tree, focus);
+  const left = before.length > 0 && threshold < 1 && q !== null && rule === "p/q"; // k-SEQ asks the same of every draft
   const target = p === null ? "" : `, the target p ${equalsNumber(left ? threshold * q : Math.exp(p))}`;
   const after = left && p !== null ? [" after refusing ", ...before.slice(-2).flatMap((i, at) => (at ? [" and ", name(tree.tokens[i])] : [name(tree.tokens[i])]))] : [];
   const said = verdict === "accepted"
-    ? `. The coin ${coin.toFixed(3)} is below ${threshold < 1 ? `p/q ${equalsNumber(threshold)}` : "1, and p is not smaller than q"}, so it stays.`
-    : `. The coin ${coin.toFixed(3)} is above p/q${lost}.`;
-  return [title, ` ${draft}${target}`, ...after, said];
+    ? `. The coin ${coin.toFixed(3)} is below ${threshold < 1 ? `${rule} ${equalsNumber(threshold)}` : `1, and p is not smaller than ${rule === "p/q" ? "q" : "ρ q"}`}, so it stays.`
+    : `. The coin ${coin.toFixed(3)} is above ${rule}${lost}.`;
+  const shared = /\((\d+) drafts\)/.exec(tree.reasons[focus]);
+  return [title, ` ${draft}${target}`, ...after, said, shared ? ` ${shared[1]} drafts go through it, each with a coin of its own; the last one thrown is shown.` : ""];
 }
 
 const SOURCES = { lookup: "n-gram lookup", matrix: "token matrix", draft: "drafter" };

@@ -73,6 +73,7 @@ function drawVerify(store, found, width) {
   const at = (id) => test.tokens.indexOf(id);
   const [p, q] = [test.p[at(drafted)] ?? 0, test.q[at(drafted)] ?? 0];
   const [coin, threshold] = coinOf(tree, node);
+  const rule = coinRule(tree, node);
   const name = (id) => html("code", {}, pieceShort(pieceOf(lane, id)));
   const verdict = refused ? html("b", { class: "ref" }, "✕ refused") : html("b", { class: "acc" }, "✓ accepted");
   const gave = tree.added_from === "residual" ? "The residual gave " : "The target's own choice stands: ";
@@ -82,10 +83,10 @@ function drawVerify(store, found, width) {
   const first = coin === null ? [`The ${SOURCES[tree.source] ?? "draft"} proposed `, html("b", {}, name(drafted)), "."] : ["The draft drew ", html("b", {}, name(drafted)), " from q."];
   const second = coin === null
     ? [`p = ${smallNumber(p)}, q = ${smallNumber(q)}: `, verdict, tree.reasons[node] ? `, it ${tree.reasons[node]}.` : "."]
-    : [`p/q = ${smallNumber(p)} ÷ ${smallNumber(q)} = ${q > 0 ? (p / q).toFixed(3) : "∞"}; the coin fell at ${coin.toFixed(3)}: `, verdict, "."];
+    : [rule === "p/q" ? `p/q = ${smallNumber(p)} ÷ ${smallNumber(q)} = ${q > 0 ? (p / q).toFixed(3) : "∞"}` : `p ÷ q = ${smallNumber(p)} ÷ ${smallNumber(q)}, and ${rule} ${equalsNumber(threshold)}`, `; the coin fell at ${coin.toFixed(3)}: `, verdict, "."];
   const numbered = (n, words) => html("span", { class: "tl-line" }, html("b", {}, String(n)), "\u2002", ...words);
   const words = html("p", {}, numbered(1, first), numbered(2, second), numbered(3, third));
-  const gauge = coin === null ? null : coinGauge(threshold, coin, Math.min(400, Math.max(240, width * 0.52)));
+  const gauge = coin === null ? null : coinGauge(threshold, coin, Math.min(400, Math.max(240, width * 0.52)), rule);
   return [html("div", { class: "tl-why coinrow" }, words, gauge ?? ""), drawLaws(store, found, width, drafted, drawn, refused)];
 }
 
@@ -115,7 +116,8 @@ function drawLaws(store, found, width, drafted, drawn, refused) {
   text(x0, 12, "1\u2002two laws: q draft above, p target below", { class: "strong" });
   text(rx, 12, refused ? "3\u2002refused: draw from what q left out" : "3\u2002had it been refused", { class: "strong" });
   text(x0, 30, "solid: min(p, q) · hatched: q beyond p · dotted: p beyond q", { class: "tick" });
-  text(rx, 30, `(p − q)₊ ÷ ${rest.toFixed(3)}`, { class: "tick" });
+  const reason = now.tree.reasons[test.node] ?? "";
+  text(rx, 30, reason.includes("k-SEQ") ? "what k-SEQ leaves of p" : reason.includes("typical") ? "p itself: lossy" : `(p − q)₊ ÷ ${rest.toFixed(3)}`, { class: "tick" });
   let y = 40;
   for (const i of rows) {
     const [p, q, residual] = [test.p[i], test.q[i], test.residual[i] ?? 0];
@@ -151,7 +153,7 @@ function drawLaws(store, found, width, drafted, drawn, refused) {
   out.push(svg("path", { class: "grid", d: `M0 ${y}H${width}` }));
   const alpha = `Σ min(p, q) = ${test.agreement.toFixed(3)}`;
   text(x0, y + 18, alpha, { class: "strong" });
-  text(x0 + 138, y + 18, "chance that a drafted token survives here");
+  text(x0 + 138, y + 18, reason.includes("k-SEQ") ? "chance of a draft that is alone here" : reason.includes("typical") ? "what a lossless verifier would keep" : "chance that a drafted token survives here");
   text(rx, y + 18, `Σ (p − q)₊ = ${rest.toFixed(3)}`, { class: "strong" });
   const height = y + 24;
   return svg("svg", { class: "tl-laws", width, height, viewBox: `0 0 ${width} ${height}`, style: `width:${width}px;height:${height}px`, role: "group", "aria-label": "Draft law q, target law p, their minimum and the residual" }, ...out);
