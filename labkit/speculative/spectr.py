@@ -13,7 +13,7 @@ from labkit.speculative import cover, verify
 from labkit.speculative.ground import KSEQ, MATCH, RESIDUAL, Proposal, Speculative, room
 from labkit.trace import Tree
 
-NAMED = 6  # of the likeliest tokens, in the chart of the first place
+NAMED = 8  # of the likeliest tokens, in the chart of the first place
 
 
 class Drafts:
@@ -66,11 +66,11 @@ class SpecTr(Speculative):
 
     name, title, paper, drafts = "spectr", "SpecTr: k drafts by optimal transport", "P035", "model"
     charts = ("cover",)
-    count: int = knob(4, 1, 8, unit="drafts", label="Drafts", help="k, drawn independently")
+    count: int = knob(4, 1, 8, label="Drafts", help="k, drawn independently")
     length: int = knob(4, 1, 8, unit="tokens", label="Drafted tokens", help="of every draft")
     verifier: str = knob(KSEQ, choices=(KSEQ, RESIDUAL, MATCH), label="Verifier", help="all are lossless")
     division: str = knob("auto", choices=("auto", "manual"), label="Division ρ", help="auto: the best one, ρ*")
-    rho: float = knob(1.5, 1.0, 8.0, step=0.05, label="Manual ρ", help="below ρ*: shown, then ρ* is used")
+    rho: float = knob(1.5, 1.0, 8.0, step=0.05, label="Manual ρ", help="below ρ*, ρ* is used")
 
     def propose(self, session, rng):
         law, draft = session.law, session.draft

@@ -41,15 +41,15 @@ class VerifierRace(Study):
     in how often they have to refuse.
     """
 
-    name, title, paper, drafts = "verifiers", "Five verifiers, more drafts", "P035", "model"
+    name, title, paper, drafts = "verifiers", "Verifiers and the number of drafts", "P035", "model"
     charts = ("acceptance_by_drafts", "cover", "blocks_by_drafts")
     toy: str = knob("3 tokens", choices=(*TOYS, "shaped"), label="Toy laws", help="shaped: by the next three")
     tokens: int = knob(5, 2, 6, unit="tokens", label="Toy tokens", help="shaped only")
     sharpness: float = knob(3.0, 0.0, 8.0, step=0.25, label="Sharpness", help="shaped: 0 is flat")
-    overlap: float = knob(0.3, 0.0, 1.0, step=0.05, label="Overlap", help="shaped: 1 makes q equal to p")
-    count: int = knob(3, 1, MOST, unit="drafts", label="Drafts in the bars", help="best possible: up to 3")
-    texts: int = knob(6, 1, 40, unit="texts", label="Held-out texts", help="the models' laws are from these")
-    length: int = knob(4, 1, 8, unit="tokens", label="Drafted tokens", help="for tokens per call")
+    overlap: float = knob(0.3, 0.0, 1.0, step=0.05, label="Overlap", help="shaped: at 1 q is p")
+    count: int = knob(3, 1, MOST, label="Drafts in the bars", help="best possible: up to 3")
+    texts: int = knob(6, 1, 40, label="Held-out texts", help="for the models' laws")
+    length: int = knob(4, 1, 8, unit="tokens", label="Drafted tokens", help="of every draft")
 
     def steps(self, session, rng):
         p, q = self.toy_laws()

@@ -48,11 +48,11 @@ def cover(trace: Trace, upto: int | None = None, *, theme: str = "light") -> go.
     """Stacked bars: blue what the first, second, ... draft covers, amber the residual; below zero what no law can give."""
     ink = themes.colours(theme)
     found = panels(trace, upto)
-    widths = [len(panel["bars"]) + 3 for panel in found] or [1]
+    widths = [len(panel["bars"]) + 6 for panel in found] or [1]
     figure = go.Figure(layout={"template": {}})
     figure = make_subplots(1, len(widths), column_widths=widths, horizontal_spacing=0.07, figure=figure)
     words = "Blue: what each draft takes over, the first strongest; amber: what the target draws when all are refused."
-    figure.update_layout(title="What does each draft cover?", meta={"words": words, "height": 330})
+    figure.update_layout(title="What does each draft cover?", meta={"words": words, "height": 360})
     figure.update_layout(barmode="relative", bargap=0.15, legend={"traceorder": "normal"})
     named: set[str] = set()
     ticks: dict[float, str] = {}  # places are numbered through, so that a table of the figure can name them all
@@ -81,25 +81,26 @@ def cover(trace: Trace, upto: int | None = None, *, theme: str = "light") -> go.
                 col=column,
             )
             named.add(who)
-        angle = 0 if bars[0]["token"] is None else -45
+        angle = 0 if max(map(len, labels)) < 3 else -45
+        groups = list(filter(None, dict.fromkeys(bar["group"] for bar in bars)))
         figure.update_xaxes(range=[places[0] - 0.7, places[-1] + 0.7], tickangle=angle, title=panel["title"], row=1, col=column)
         tall = max(sum(mass for _, mass in bar if mass > 0) for bar in split)
         low = min(mass for bar in split for _, mass in bar)
-        figure.update_yaxes(range=[1.1 * min(low, 0), 1.15 * tall], zeroline=True, row=1, col=column)
-        for group in filter(None, dict.fromkeys(bar["group"] for bar in bars)):
+        figure.update_yaxes(range=[1.1 * min(low, 0), 1.25 * tall], zeroline=True, row=1, col=column)
+        for group in groups:
             mine = [x for x, bar in zip(places, bars) if bar["group"] == group]
-            spot = {"x": sum(mine) / len(mine), "y": 1.14 * tall, "row": 1, "col": column}
-            font = {"size": 12, "color": ink["ink-2"]}
-            figure.add_annotation(text=text.escaped(group), showarrow=False, yanchor="top", font=font, **spot)
+            spot = {"x": sum(mine) / len(mine), "y": 1.24 * tall, "row": 1, "col": column}
+            words = text.escaped(group).replace(" ", "<br>" if len(groups) > 2 else " ", 1)  # many stand close together
+            figure.add_annotation(text=words, showarrow=False, yanchor="top", font={"color": ink["ink-2"]}, **spot)
     figure.update_xaxes(tickvals=list(ticks), ticktext=list(ticks.values()), showgrid=False)
     figure.update_yaxes(title="probability", col=1)
     return figure
 
 
 def tick(trace: Trace, bar: dict) -> str:
-    """What stands under a bar: a token's text, or its label on two lines."""
+    """What stands under a bar: a token's text, or its label."""
     if bar["token"] is None:
-        return text.escaped(bar["label"]).replace(" ", "<br>", 1)
+        return text.escaped(bar["label"])
     return text.label(text.piece(trace, bar["token"]), 10)
 
 

@@ -75,7 +75,7 @@ def test_bars_are_the_notes(study):
     assert own.marker.color == theme.LIGHT["target"], "amber is the target's voice"
     assert next(part for part in figure.data if part.name == "draft 1").marker.color == theme.LIGHT["draft"]
     ticks = dict(zip(figure.layout.xaxis.tickvals, figure.layout.xaxis.ticktext))
-    assert [ticks[x] for name, x, y in seen if y in (0.55, 0.5)] == ["a", "V1<br>match"]
+    assert [ticks[x] for name, x, y in seen if y in (0.55, 0.5)] == ["a", "V1 match"]
     assert len(ticks) == 3, "a place stands for one bar, whatever its panel"
 
 
