@@ -31,8 +31,9 @@ class Typical(Speculative):
 
     def propose(self, session, rng):
         draft, law, depth = session.draft, session.law, min(self.length, room(session))
-        tree, laws, follow, logits = Tree([], [], source="draft"), [], -1, draft.logits  # [V]
+        tree, laws, follow = Tree([], [], source="draft"), [], -1
         for place in range(depth):
+            logits = draft.grow(tree, [follow]).logits[0] if place else draft.logits  # [V]
             q = logits.softmax(-1) if law.greedy else law(logits)
             chances, tokens = (best.tolist() for best in q.topk(min(self.width, len(q))))
             tokens = [token for token, chance in zip(tokens, chances) if chance > 0]
@@ -40,8 +41,6 @@ class Typical(Speculative):
             follow = len(tree.tokens)
             tree.tokens += tokens
             laws += [q] * len(tokens)
-            if place + 1 < depth:
-                logits = draft.grow(tree, [follow]).logits[0]
         return Proposal(tree, torch.stack(laws) if laws else None)
 
     def decide(self, tree, p, laws, rng):
