@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 import torch
 
+from labkit.errors import LabError
 from labkit.knobs import knob
+from labkit.law import NOT_NUMBERS
 from labkit.speculative import verify
 from labkit.speculative.ground import Proposal, Speculative, room
 from labkit.trace import Tree
@@ -36,7 +38,9 @@ class Typical(Speculative):
             logits = draft.grow(tree, [follow]).logits[0] if place else draft.logits  # [V]
             q = logits.softmax(-1) if law.greedy else law(logits)
             chances, tokens = (best.tolist() for best in q.topk(min(self.width, len(q))))
-            tokens = [token for token, chance in zip(tokens, chances) if chance > 0]
+            tokens = [token for token, chance in zip(tokens, chances) if chance > 0 or law.greedy]
+            if not tokens:  # no law
+                raise LabError(NOT_NUMBERS)
             tree.parents += [follow] * len(tokens)
             follow = len(tree.tokens)
             tree.tokens += tokens
