@@ -21,6 +21,10 @@ KNOBS = [
     ("token-recycling", {"start_from": "hot"}),
     ("token-recycling", {"learn_from": "accepted only"}),
     ("token-recycling", {"learn_prompt": False, "width": 16}),
+    ("aded", {"simulations": 10, "paths": 4, "depth": 2}),
+    ("aded", {"simulations": 500, "paths": 48, "depth": 8, "c1": 5.0, "c2": 100.0}),
+    ("aded", {"start_from": "empty", "rate": 1.0}),
+    ("aded", {"rate": 0.0, "c1": 0.1}),
 ]
 
 
