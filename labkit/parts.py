@@ -1,4 +1,5 @@
-"""Small trained parts that go with a model: a head, an adapter, a table. Each fits one set of weights and says which."""
+"""Small trained parts that go with a model: a head, an adapter, a table. Each fits one set of weights, or one tokenizer, and
+says which."""
 
 from __future__ import annotations
 
@@ -17,20 +18,21 @@ from labkit.models import folder_of
 from labkit.paths import DATA
 
 FOLDER = DATA / "models" / "parts"
+WEIGHTS, TOKENIZER = "*.safetensors", "tokenizer.json"  # the files of a model that a part may be bound to
 
 
 @cache
-def fingerprint(model: str) -> str:
-    """Sixteen hex digits of the weights of the model `model` (name or folder)."""
-    files = sorted(Path(folder_of(model)).glob("*.safetensors"))
+def fingerprint(model: str, of: str = WEIGHTS) -> str:
+    """Sixteen hex digits of the weights, or the tokenizer, of the model `model` (name or folder)."""
+    files = sorted(Path(folder_of(model)).glob(of))
     return hashlib.sha256(b"".join(hashlib.sha256(file.read_bytes()).digest() for file in files)).hexdigest()[:16]
 
 
-def save(name: str, tensors: dict[str, Tensor], model: str, figures: dict, folder: Path = FOLDER) -> Path:
-    """Write the part `name`, trained for `model`, with its figures; returns its file."""
+def save(name: str, tensors: dict[str, Tensor], model: str, figures: dict, folder: Path = FOLDER, of: str = WEIGHTS) -> Path:
+    """Write the part `name`, trained for `model` (`of`: its WEIGHTS or its TOKENIZER), with its figures; returns its file."""
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"{name}.safetensors"
-    about = {"model": fingerprint(model), "figures": json.dumps(figures)}
+    about = {"model": fingerprint(model, of), "of": of, "figures": json.dumps(figures)}
     save_file({key: tensor.contiguous().cpu() for key, tensor in tensors.items()}, file, about)
     (folder / f"{name}.json").write_text(json.dumps({"model": model, **figures}, indent=1) + "\n", encoding="utf-8")
     return file
@@ -39,14 +41,15 @@ def save(name: str, tensors: dict[str, Tensor], model: str, figures: dict, folde
 def load(name: str, runner, folder: Path = FOLDER) -> dict[str, Tensor]:
     """The tensors of the part `name`, on the runner's device, in float32 where they are floating.
 
-    Raises `ModelError` when there is no such part, or when it was trained for other weights than the runner's.
+    Raises `ModelError` when there is no such part, or when it was trained for other weights (or another tokenizer) than the
+    runner's.
     """
     file = folder / f"{name}.safetensors"
     if not file.is_file():
         raise ModelError(f"The trained part {name!r} is not here: make it with `labkit train {name}`.")
     with safe_open(file, "pt") as part:
         own = getattr(runner, "name", "")
-        if not own or part.metadata().get("model") != fingerprint(own):
+        if not own or part.metadata().get("model") != fingerprint(own, part.metadata().get("of", WEIGHTS)):
             model = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))["model"]
             raise ModelError(
                 f"The trained part {name!r} belongs to {model} and {own or 'this model'!r} is in use: choose {model}, "

@@ -140,7 +140,7 @@ class Step(msgspec.Struct, tag="step", omit_defaults=True):
     tree: Tree | None = None
     tests: list[Test] = []
     cost: Cost = msgspec.field(default_factory=Cost)
-    notes: dict[str, Any] = {}  # the method's own figures, each drawn by name
+    notes: dict[str, Any] = {}  # the method's own figures, each drawn by name; "tokens" = rows of token ids, with pieces
     pieces: dict[int, str] = {}  # text of every token mentioned here for the first time in this trace
 
 

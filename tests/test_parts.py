@@ -37,3 +37,10 @@ def test_it_fits_one_set_of_weights(tmp_path):
 def test_a_missing_part_says_how_it_is_made(tmp_path):
     with pytest.raises(ModelError, match="`labkit train odd`"):
         parts.load("odd", runner(), tmp_path)
+
+
+def test_a_table_of_tokens_fits_every_model_with_that_tokenizer(tmp_path):
+    parts.save("odd", {"counts": torch.arange(2)}, "lab-draft", {}, tmp_path, parts.TOKENIZER)
+    assert parts.load("odd", runner("lab-target"), tmp_path)["counts"].tolist() == [0, 1]
+    with pytest.raises(ModelError, match="belongs to lab-draft"):
+        parts.load("odd", runner(str(tmp_path)), tmp_path)

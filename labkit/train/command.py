@@ -91,6 +91,22 @@ def draft(
     _run("draft", out, tokens=tokens, minutes=minutes, report=typer.echo, **choices)
 
 
+@app.command(epilog="Example: labkit train ngrams --megabytes 2")
+def ngrams(
+    megabytes: Annotated[float, typer.Option(help="Size of the table; the most frequent tri-grams are kept.")] = 2.0,
+    seed: Annotated[int, typer.Option(help="Of the corpus.")] = 0,
+) -> None:
+    """Count the training text's tri-grams: the table that ADED drafts from (P113)."""
+    from labkit.train.ngrams import train_ngrams
+
+    try:
+        file = train_ngrams(megabytes, seed, report=typer.echo)
+    except ValueError as error:
+        typer.echo(f"Error: {error}", err=True)
+        raise typer.Exit(2) from None
+    typer.echo(f"written: {file}")
+
+
 @app.command(epilog="Example: labkit train tokenizer my-models/target --rebuild")
 def tokenizer(
     out: Annotated[Path, typer.Argument(help="Folder to write tokenizer.json into.")],

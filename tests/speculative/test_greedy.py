@@ -28,6 +28,10 @@ KNOBS = [
     ("spectr", {"count": 3, "length": 6, "verifier": MATCH}),
     ("typical", {"length": 1, "width": 1}),  # lossy above temperature 0 only
     ("typical", {"length": 6, "width": 4, "epsilon": 0.0}),
+    ("aded", {"simulations": 10, "paths": 4, "depth": 2}),
+    ("aded", {"simulations": 500, "paths": 48, "depth": 8, "c1": 5.0, "c2": 100.0}),
+    ("aded", {"start_from": "empty", "rate": 1.0}),
+    ("aded", {"rate": 0.0, "c1": 0.1}),
 ]
 
 

@@ -18,16 +18,21 @@ from labkit.llama import LlamaCache
 from labkit.lm import Session
 from labkit.methods import all_methods, build_law, build_method
 from labkit.speculative import verify
+from labkit.speculative.aded import Aded
 from labkit.speculative.chain import Chain
-from labkit.speculative.ground import MATCH, RESIDUAL
+from labkit.speculative.ground import MATCH, RESIDUAL, Proposal
 from labkit.speculative.spectr import SpecTr
 from labkit.trace import Setting
 
 LETTERS, PROMPT, TOKENS, SEEDS = 5, [1, 2, 3, 1, 2], 3, 3000
 FEWER = 1500  # enough to catch what is broken
 LAWS = {"temperature 1": (1.0, []), "0.7, top-p 0.9": (0.7, [Setting("top-p", {"p": 0.9})])}
-SMALL = {"chain": {"length": 3}, "token-recycling": {"width": 4}}  # rows of the matrix have at most five letters
-SMALL["spectr"] = {"count": 3, "length": 2}
+SMALL = {  # rows of the matrix have at most five letters, and nothing was counted for them
+    "chain": {"length": 3},
+    "token-recycling": {"width": 4},
+    "aded": {"start_from": "empty"},
+    "spectr": {"count": 3, "length": 2},
+}
 LOSSLESS = sorted(name for name, method in all_methods().items() if method.lossless)
 CASES = [(name, SMALL.get(name, {}), law) for name in LOSSLESS for law in LAWS]
 CASES += [
@@ -101,6 +106,24 @@ def test_the_law_is_kept(method, knobs, law, pair, exact):
     assert p_value(pair, lambda: build_method(method, knobs), law, exact(law)) > 1e-3
 
 
+@dataclass
+class Stocked(Aded):
+    """A table of all pairs of letters, and wrong: in so short a text one that starts empty would hardly draft."""
+
+    start_from: str = "empty"
+
+    def start(self, session):
+        super().start(session)
+        for u, v in itertools.product(range(LETTERS), repeat=2):
+            order = sorted(range(LETTERS), key=lambda w: (u + 2 * v + 3 * w) % 7)
+            self.table.learned[u, v] = (order, [0.4, 0.25, 0.15, 0.1, 0.05])
+
+
+@pytest.mark.parametrize("law", LAWS)
+def test_a_searched_tree_keeps_the_law(law, pair, exact):
+    assert p_value(pair, lambda: Stocked(simulations=30, depth=3), law, exact(law)) > 1e-3
+
+
 def test_drafts_are_sometimes_refused(pair):
     """Else the tests above would test nothing."""
     verdicts = {}
@@ -137,6 +160,25 @@ class Forgetful(Chain):
         keep = liked.index(False) if False in liked else len(tokens)
         tree = type(proposal.tree)(tokens[:keep], proposal.tree.parents[:keep], kind="iid")
         return type(proposal)(tree, laws[:keep])
+
+
+@dataclass
+class AsIfDrawn(Stocked):
+    """Tests the most visited continuations as if they had been drawn from the table's law."""
+
+    verifier: str = RESIDUAL
+
+    def propose(self, session, rng):
+        tree = super().propose(session, rng).tree
+        laws = torch.zeros(len(tree.tokens), LETTERS, dtype=torch.float64)
+        for row, node in enumerate(self.kept):
+            laws[row, tree.tokens[row]] = self.found.priors[node]
+        return Proposal(tree, laws)
+
+
+def test_searched_drafts_tested_as_if_drawn_are_caught(pair, exact):
+    make = lambda: AsIfDrawn(simulations=30, depth=3)  # noqa: E731
+    assert p_value(pair, make, "temperature 1", exact("temperature 1"), FEWER) < 1e-6
 
 
 def test_sampling_without_the_residual_is_caught(pair, exact, monkeypatch):
