@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from labkit.knobs import knob
-from labkit.law import entropy
+from labkit.law import Law, draw, entropy
 from labkit.lm import Scores, Session
 from labkit.methods import Method
 from labkit.speculative import verify
@@ -86,6 +86,21 @@ class Speculative(Method):
         return outcome, p
 
 
+def draft_token(draft: Session, law: Law, rng: torch.Generator) -> tuple[int, Tensor]:
+    """The draft's next token, pushed, and the law [V] it was drawn from; at temperature 0 its favourite and the raw law, for show."""
+    logits = draft.logits
+    q = logits.softmax(-1) if law.greedy else law(logits)
+    token = int(q.argmax()) if law.greedy else draw(q, rng)
+    draft.push(token)
+    return token, q
+
+
+def chain(tokens: list[int], law: Law) -> Tree:
+    """`tokens` that a draft model wrote under `law`, as a tree of width 1."""
+    kind = "deterministic" if law.greedy else "iid"
+    return Tree(list(tokens), list(range(-1, len(tokens) - 1)), kind=kind, source="draft")
+
+
 def room(session: Session) -> int:
     """How deep a tree may be so that no drafted token stands outside the context of target or draft."""
     runners = [session.runner, session.draft.runner] if session.draft else [session.runner]
@@ -107,6 +122,8 @@ def _measure(tree: Tree, rows: Tensor, greedy: bool, laws: Tensor | None, outcom
     tree.target_logprobs, tree.target_entropies = floor[0], floor[1]
     if laws is not None:
         tree.draft_logprobs, tree.draft_entropies = floor[2], floor[3]
+    if outcome.added is None:
+        return
     if greedy:
         last = outcome.path[-1] + 1 if outcome.path else 0
         outcome.added_probability = rows[last, outcome.added].item()
@@ -128,7 +145,7 @@ def kept_tests(tree: Tree, p: Tensor, laws: Tensor | None, outcome: verify.Outco
         if residual is None:  # what a refusal would have left
             residual = (law - q).clamp(min=0)
             residual = residual / residual.sum().clamp(min=1e-30)
-        shown = [tree.tokens[node], outcome.added]
+        shown = [tree.tokens[node], *([] if outcome.added is None else [outcome.added])]
         for best in (law, q):
             shown += best.topk(min(SHOWN, best.shape[-1])).indices.tolist()
         shown = list(dict.fromkeys(shown))

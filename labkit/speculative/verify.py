@@ -4,7 +4,8 @@ At a node, p is the target's law (after temperature and transforms), y_1 ... y_k
 law each was drawn from. All but the greedy one emit tokens whose law is exactly p, whatever the draft is.
 
 Rows: `p` [N+1, V], row 0 at the root, row i + 1 at node i. `q` [N, V], row i = the law node i was drawn from (for siblings drawn
-without replacement: with the earlier ones taken out). Returned `Outcome`s are written into the trace by `write`.
+without replacement: with the earlier ones taken out). V0 and V2 do without the last row of `p` (PEARL does not have it): then
+nothing is added behind the last node. Returned `Outcome`s are written into the trace by `write`.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ class Outcome:
     """What verification decided: the accepted nodes, root side first, and the token the target adds behind them."""
 
     path: list[int] = field(default_factory=list)
-    added: int = -1
+    added: int | None = None  # None: everything was accepted and the target's law behind it is not known
     added_probability: float = 1.0  # in the law it was drawn from
     added_from: str = "target"  # or "residual"
     tested: list[Tested] = field(default_factory=list)
@@ -53,7 +54,7 @@ def children_of(tree: Tree) -> list[list[int]]:
 def greedy(tree: Tree, best: list[int]) -> Outcome:
     """V0: follow the child that is the target's likeliest token, else add that token. `best`: argmax of every row, [N+1]."""
     outcome, children, at = Outcome(), children_of(tree), 0
-    while True:
+    while at < len(best):
         follow = None
         for node in children[at]:
             accepted = tree.tokens[node] == best[at]
@@ -66,6 +67,7 @@ def greedy(tree: Tree, best: list[int]) -> Outcome:
             return outcome
         outcome.path.append(follow)
         at = follow + 1
+    return outcome
 
 
 def sample_and_match(tree: Tree, p: Tensor, rng: torch.Generator) -> Outcome:
@@ -101,7 +103,7 @@ def residual_chain(tree: Tree, p: Tensor, q: Tensor, rng: torch.Generator) -> Ou
     rows = torch.tensor([parent + 1 for parent in tree.parents], device=p.device)
     first = p[rows].gather(1, places).squeeze(1).tolist() if size else []  # p(y) before any refusal
     drafted = q.gather(1, places).squeeze(1).tolist() if size else []  # q(y)
-    while True:
+    while at < len(p):
         law, whole, follow = p[at], True, None
         for node in children[at]:
             chance = first[node] if whole else law[tree.tokens[node]].item()
@@ -124,6 +126,7 @@ def residual_chain(tree: Tree, p: Tensor, q: Tensor, rng: torch.Generator) -> Ou
             return outcome
         outcome.path.append(follow)
         at = follow + 1
+    return outcome
 
 
 def write(tree: Tree, outcome: Outcome) -> None:
