@@ -40,7 +40,8 @@ def pearl_sweep(trace: Trace, upto: int | None = None, *, theme: str = "light") 
     table = rows(trace, upto)
     half = len(table) // 2
     figure = make_subplots(1, 2, horizontal_spacing=0.09)
-    figure.update_layout(template={}, title="When does it pay to work at the same time?", meta={"words": _words(table), "height": 320})
+    figure.update_layout(template={}, title="When does it pay to work at the same time?")
+    figure.update_layout(meta={"words": _words(table), "height": 320})
     looks = (
         ("PEARL", 2, {"color": ink["draft"], "width": 3}, "circle"),
         ("ordinary", 3, {"color": ink["target-edge"], "width": 2.5, "dash": "6px,3px"}, "square"),
@@ -62,7 +63,8 @@ def pearl_sweep(trace: Trace, upto: int | None = None, *, theme: str = "light") 
                 col=side,
             )
         axes = {1: ("xaxis", "yaxis"), 2: ("xaxis2", "yaxis2")}[side]
-        where = f"γ, drafted tokens a round (c = {table[0][0]:g})" if side == 1 and table else "c, draft calls a target call (γ = c)"
+        at = f" (c = {table[0][0]:g})" if table else ""
+        where = f"γ, drafted tokens a round{at}" if side == 1 else "c, draft calls a target call (γ = c)"
         figure.update_layout({axes[0]: {"title": where}, axes[1]: {"rangemode": "tozero"}})
         figure.add_hline(y=1, line={"color": ink["ink-3"], "width": 1}, row=1, col=side)
     figure.update_layout(yaxis={"title": "target calls a token; plain: 1"})

@@ -62,8 +62,8 @@ def swimlanes(trace: Trace, upto: int | None = None, *, theme: str = "light") ->
     seen = [row for row in table if row[3] > begin and row[2] < end]
     looks = {
         VERIFIED: {"color": ink["draft"], "line": {"color": ink["paper"], "width": 1}},
-        WASTED: _hatched(ink["refuse-tint"], ink["refuse"], "/"),
-        OPEN: _hatched(ink["draft-tint"], ink["draft"], "."),
+        WASTED: themes.hatched(ink["refuse"], ink["refuse-tint"]),
+        OPEN: themes.hatched(ink["draft"], ink["draft-tint"], "."),
         CHECK: {"color": ink["target"], "line": {"color": ink["target-edge"], "width": 1}},
     }
     for what, marker in looks.items():
@@ -87,7 +87,8 @@ def swimlanes(trace: Trace, upto: int | None = None, *, theme: str = "light") ->
         )
     for note in notes[-ROUNDS:]:
         if note["next"] != note["mode"] and note["now"] <= end:
-            figure.add_shape(type="line", x0=note["now"], x1=note["now"], y0=-0.5, y1=1.5, line={"color": ink["here"], "dash": "dot"})
+            line = {"color": ink["here"], "dash": "dot"}
+            figure.add_shape(type="line", x0=note["now"], x1=note["now"], y0=-0.5, y1=1.5, line=line)
             words = {"text": f"→ {note['next']}", "font": {"size": 12, "color": ink["here"]}, "showarrow": False}
             figure.add_annotation(x=note["now"], y=-0.5, yanchor="bottom", **words)
     busy = _busy(table, notes)
@@ -102,11 +103,6 @@ def swimlanes(trace: Trace, upto: int | None = None, *, theme: str = "light") ->
         },
     )
     return figure
-
-
-def _hatched(fill: str, line: str, shape: str) -> dict:
-    pattern = {"shape": shape, "fgcolor": line, "bgcolor": fill, "size": 6, "solidity": 0.2, "fillmode": "replace"}
-    return {"color": fill, "pattern": pattern, "line": {"color": line, "width": 1}}
 
 
 def _busy(table: list[tuple], notes: list[dict]) -> dict[tuple[str, str], float]:
@@ -127,6 +123,6 @@ def _words(trace: Trace, upto: int | None, notes: list[dict]) -> str:
     against = f"ordinary speculation {other['now'] / other['tokens']:.2f}, " if other["tokens"] else ""
     really = 1000 * read.cost(trace, upto).seconds / tokens
     return (
-        f"A token takes PEARL the time of {last['now'] / tokens:.2f} target calls, {against}plain decoding 1 (γ = {last['gamma']}, "
-        f"c = {last['c']:.3g}; c measured here: {last['c measured']:.3g}). In turns, in one thread, it really took {really:.1f} ms."
+        f"A token takes PEARL {last['now'] / tokens:.2f} target calls' time, {against}plain decoding 1 (γ = {last['gamma']}, c = "
+        f"{last['c']:.3g}; measured here c = {last['c measured']:.3g}). In turns, in one thread, it really took {really:.1f} ms."
     )
