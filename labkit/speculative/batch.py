@@ -27,8 +27,9 @@ VARIANTS = (EQ, EX, BY_COLUMN, UNCROPPED)
 class Row:
     """One sequence, of three tokens at least.
 
-    `pasts` are the keys and values of target and draft (see `LlamaCache.part`), views into a rectangle. The target's past has all tokens but the newest; the draft's lacks the newest two, since after a round in which all drafts
-    survive it has not seen the last of them.
+    `pasts` are the keys and values of target and draft (see `LlamaCache.part`), views into a rectangle. The target's past has
+    all tokens but the newest; the draft's lacks the newest two, since after a round in which all drafts survive it has not seen
+    the last of them.
     """
 
     number: int
@@ -86,8 +87,9 @@ class Rectangle:
 class Batch:
     """Rounds of greedy chain speculation over chosen rows: align, draft, verify in one call, write back.
 
-    `drafted` tokens a round at most, `budget` new tokens a row, `ends` end a row. `seconds` by kind of work: "read" (prompts),
-    "draft", "verify", "realign" (rows moved to another padding), "stack" (rows of one length put together, nothing to pad).
+    `drafted` tokens a round at most, `budget` new tokens a row (prompt and budget must fit into both contexts), `ends` end a row.
+    `seconds` by kind of work: "read" (prompts), "draft", "verify", "realign" (rows moved to another padding), "stack" (rows of
+    one length put together, nothing to pad).
     """
 
     session: Session
@@ -114,8 +116,7 @@ class Batch:
     @torch.inference_mode()
     def round(self, rows: list[Row]) -> list[tuple]:
         """One round over `rows`; one tuple a row: (number, padding, past, drafts accepted, drafts refused), in columns."""
-        room = min(min(model.runner.context for model in (self.session, self.session.draft)) - len(row.ids) for row in rows)
-        length = min(self.drafted, room, min(self.budget - len(row.new) for row in rows))
+        length = min(self.drafted, min(self.budget - len(row.new) for row in rows))
         target, draft = self._align(rows, length + 2)
         sizes = torch.tensor([len(row.ids) for row in rows], device=target.edge.device)[:, None]  # [B, 1]
         if self.variant == BY_COLUMN:  # wrong: the padding is counted

@@ -9,6 +9,7 @@ from typing import Callable, Iterator, NamedTuple
 
 import torch
 
+from labkit.errors import PromptError
 from labkit.knobs import knob
 from labkit.lm import Session
 from labkit.methods import Study
@@ -16,6 +17,7 @@ from labkit.prompts import heldout
 from labkit.speculative.batch import EQ, VARIANTS, Batch, Round, Row, rounds
 from labkit.trace import Step
 
+SHORTEST = 3  # tokens of a prompt
 TIE = 1e-4  # two logits closer than this may change places by rounding
 
 
@@ -60,9 +62,12 @@ def ends_of(session: Session) -> frozenset[int]:
     return frozenset([session.vocabulary.tokenizer.eos_token_id])
 
 
-def prompts_of(session: Session, count: int, longest: int, ordered: bool) -> list[list[int]]:
-    """Held-out prompts, cut to `longest` tokens, by length when `ordered`."""
-    found = [session.vocabulary.encode(text)[:longest] for text in heldout(count)]
+def prompts_of(session: Session, count: int, longest: int, budget: int, ordered: bool) -> list[list[int]]:
+    """Held-out prompts, cut to `longest` tokens and so that `budget` more fit, by length when `ordered`. Raises `PromptError`."""
+    room = min(session.runner.context, session.draft.runner.context) - budget
+    if room < SHORTEST:
+        raise PromptError(f"The models hold {room + budget} tokens and {budget} new ones are asked for: ask for fewer.")
+    found = [session.vocabulary.encode(text)[: min(longest, room)] for text in heldout(count)]
     return sorted(found, key=len) if ordered else found
 
 
@@ -91,7 +96,7 @@ class BatchSpec(Study):
     tokens: int = knob(32, 8, 96, unit="tokens", help="written behind each prompt")
 
     def steps(self, session, rng):
-        prompts, ends = prompts_of(session, self.prompts, self.longest, self.ordered), ends_of(session)
+        prompts, ends = prompts_of(session, self.prompts, self.longest, self.tokens, self.ordered), ends_of(session)
         own = cache(lambda number: alone(session, prompts[number], self.tokens, ends))
         batch = Batch(session, self.drafted, self.tokens, ends, self.variant)
         kinds, checked, spent = Counter(), [], Counter()

@@ -42,7 +42,7 @@ class BatchSweep(Study):
         return [(variant, variant, self.size, 3) for variant in VARIANTS]
 
     def steps(self, session, rng):
-        prompts, ends = prompts_of(session, self.prompts, self.longest, True), ends_of(session)
+        prompts, ends = prompts_of(session, self.prompts, self.longest, self.tokens, True), ends_of(session)
         own = cache(lambda number: alone(session, prompts[number], self.tokens, ends))
         settings, results, done = self.settings(), [], 0
         for name, variant, size, window in settings:

@@ -87,7 +87,7 @@ class Speculative(Method):
 
 
 def draft_token(draft: Session, law: Law, rng: torch.Generator) -> tuple[int, Tensor]:
-    """The draft's next token, pushed, and the law [V] it was drawn from; at temperature 0 its favourite, and the raw law for show."""
+    """The draft's next token, pushed, and the law [V] it was drawn from; at temperature 0 its favourite, with the raw law."""
     logits = draft.logits
     q = logits.softmax(-1) if law.greedy else law(logits)
     token = int(q.argmax()) if law.greedy else draw(q, rng)

@@ -84,7 +84,7 @@ def _words(notes: dict) -> str:
     padded, gained = sum(row[1] for row in cells), sum(accepted + 1 for *_, accepted, _ in cells)
     count, more = sum(kinds.values()), max(len(cells) + len(notes["waiting"]) - MOST, 0)
     return (
-        f"Round {count}, {KINDS[notes['kind']]}; {len(cells)} rows, {padded} columns of padding, one target call, {gained} tokens. "
+        f"Round {count}, {KINDS[notes['kind']]}; {len(cells)} rows, {padded} columns of padding, one call, {gained} tokens. "
         f"So far {kinds.get('grouped', 0)} of {count} rounds grouped, {kinds.get('realigned', 0)} realigned"
         f"{f'; {more} more wait' if more else ''}."
     )
