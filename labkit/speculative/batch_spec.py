@@ -99,14 +99,16 @@ class BatchSpec(Study):
         prompts, ends = prompts_of(session, self.prompts, self.longest, self.tokens, self.ordered), ends_of(session)
         own = cache(lambda number: alone(session, prompts[number], self.tokens, ends))
         batch = Batch(session, self.drafted, self.tokens, ends, self.variant)
-        kinds, checked, spent = Counter(), [], Counter()
+        kinds, checked, spent, written = Counter(), [], Counter(), [0] * len(prompts)
         notes = {"variant": self.variant, "budget": self.tokens, "width": self.longest + self.tokens + self.drafted}
         for now, verdict in judged(rounds(batch, prompts, self.size, self.window * self.size), own):
             if now:
                 kinds[now.kind] += 1
+                for row in now.rows:
+                    written[row.number] = len(row.new)
                 notes |= {"kind": now.kind, "rows": now.cells, "waiting": [(row.number, len(row.ids)) for row in now.waiting]}
             checked += [verdict] if verdict else []
-            notes |= {"kinds": dict(kinds), "calls": batch.calls, "tokens": batch.tokens, "checked": list(checked)}
+            notes |= {"kinds": dict(kinds), "calls": batch.calls, "written": list(written), "checked": list(checked)}
             notes |= {"seconds": dict(batch.seconds - spent), "total": dict(batch.seconds)}
             spent = Counter(batch.seconds)
             yield Step(emitted=[], notes={**notes, "done": len(checked), "of": len(prompts)})

@@ -8,13 +8,18 @@ from labkit.trace import Trace
 from labkit.views import read
 from labkit.views import theme as themes
 
-COLUMNS = ("row", "tokens equal", "verdict")
+COLUMNS = ("row", "tokens", "verdict")
+WRITING = "still writing"
 
 
 def rows(trace: Trace, upto: int | None = None) -> list[tuple]:
-    """One row a finished sequence: how many tokens are equal before the first that is not, and the verdict."""
+    """One row a sequence: how many tokens are equal before the first that is not, and the verdict; or how many it has so far."""
     shown = read.steps(trace, upto)
-    return sorted(tuple(found) for found in shown[-1].notes["checked"]) if shown else []
+    if not shown:
+        return []
+    verdicts = {number: (number, same, verdict) for number, same, verdict in shown[-1].notes["checked"]}
+    written = enumerate(shown[-1].notes["written"])
+    return [verdicts.get(number, (number, tokens, WRITING)) for number, tokens in written]
 
 
 def batch_equal(trace: Trace, upto: int | None = None, *, theme: str = "light") -> go.Figure:
@@ -26,6 +31,7 @@ def batch_equal(trace: Trace, upto: int | None = None, *, theme: str = "light") 
     looks = (
         ("equal", "the same text", {"color": ink["e4"]}),
         ("tie", "parts at a near tie", {"color": ink["paper"], "line": {"color": ink["ink"], "width": 1.5}}),
+        (WRITING, "tokens so far", {"color": ink["paper"], "line": {"color": ink["edge"], "width": 1}}),
         ("different", "another text", themes.hatched(ink["refuse"], ink["refuse-tint"])),
     )
     for verdict, name, marker in looks:
@@ -35,10 +41,10 @@ def batch_equal(trace: Trace, upto: int | None = None, *, theme: str = "light") 
             y=[row[1] for row in mine],
             name=name,
             marker=marker,
-            text=[{"equal": "✓", "tie": "≈", "different": "✕"}[verdict]] * len(mine),
+            text=[{"equal": "✓", "tie": "≈", "different": "✕"}.get(verdict, "")] * len(mine),
             textposition="outside",
             cliponaxis=False,
-            hovertext=[f"sequence {row[0]}: {row[1]} tokens equal, {name}" for row in mine],
+            hovertext=[f"sequence {row[0]}: {row[1]} tokens, {name}" for row in mine],
             hoverinfo="text",
         )
     if shown:
@@ -50,8 +56,8 @@ def batch_equal(trace: Trace, upto: int | None = None, *, theme: str = "light") 
 
 
 def _words(table: list[tuple], variant: str) -> str:
-    if not table:
-        return "No sequence is finished yet."
     count = {verdict: sum(row[2] == verdict for row in table) for verdict in ("equal", "tie", "different")}
+    if not (finished := sum(count.values())):
+        return "No sequence is finished yet."
     tie = f", {count['tie']} part where two logits are within 0.0001" if count["tie"] else ""
-    return f"{variant}: {count['equal']} of {len(table)} finished sequences equal their own greedy decoding{tie}."
+    return f"{variant}: {count['equal']} of {finished} finished sequences equal their own greedy decoding{tie}."

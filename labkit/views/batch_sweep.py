@@ -30,8 +30,8 @@ def batch_sweep(trace: Trace, upto: int | None = None, *, theme: str = "light") 
     """Three charts side by side, a bar a setting: shares of the rounds, of the time, and of the texts that are right."""
     ink = themes.colours(theme)
     table = rows(trace, upto)
-    figure = make_subplots(1, 3, shared_yaxes=True, horizontal_spacing=0.05)
-    figure.update_layout(template={}, title="What do batch and window change?")
+    figure = make_subplots(1, 3, shared_yaxes=True, horizontal_spacing=0.05, figure=go.Figure(layout={"template": {}}))
+    figure.update_layout(title="What do batch and window change?")
     figure.update_layout(meta={"words": _words(table), "height": 130 + 30 * max(len(table), 4)})
     realign = themes.hatched(ink["refuse"], ink["refuse-tint"])
     looks = (

@@ -39,8 +39,8 @@ def pearl_sweep(trace: Trace, upto: int | None = None, *, theme: str = "light") 
     ink = themes.colours(theme)
     table = rows(trace, upto)
     half = len(table) // 2
-    figure = make_subplots(1, 2, horizontal_spacing=0.09)
-    figure.update_layout(template={}, title="When does it pay to work at the same time?")
+    figure = make_subplots(1, 2, horizontal_spacing=0.09, figure=go.Figure(layout={"template": {}}))
+    figure.update_layout(title="When does it pay to work at the same time?")
     figure.update_layout(meta={"words": _words(table), "height": 320})
     looks = (
         ("PEARL", 2, {"color": ink["draft"], "width": 3}, "circle"),

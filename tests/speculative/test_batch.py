@@ -96,7 +96,9 @@ def test_a_call_counts_every_token_once(shipped32, ragged):
 # -- the texts ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("knobs", [{}, {"size": 1}, {"size": 3, "drafted": 1}, {"size": 12, "drafted": 8}, {"size": 2, "window": 6}], ids=str)
+@pytest.mark.parametrize(
+    "knobs", [{}, {"size": 1}, {"size": 3, "drafted": 1}, {"size": 12, "drafted": 8}, {"size": 2, "window": 6}], ids=str
+)
 @pytest.mark.parametrize("variant", [EQ, EX])
 def test_every_row_writes_its_own_text(shipped64, ragged, own, variant, knobs):
     texts, found, _ = decode(shipped64, ragged, variant, **knobs)
@@ -228,7 +230,7 @@ def test_the_study_lays_every_row_beside_its_own_text(shipped32, variant, right)
     words = [word for *_, word in notes["checked"]]
     assert sorted(number for number, *_ in notes["checked"]) == list(range(8))
     assert ("different" not in words) == right  # a near tie may part them in float32
-    assert notes["tokens"] == 8 * 16 and sum(notes["kinds"].values()) == notes["calls"]
+    assert notes["written"] == [16] * 8 and sum(notes["kinds"].values()) == notes["calls"]
     for kind, time in notes["total"].items():
         assert sum(step.notes["seconds"].get(kind, 0) for step in steps) == pytest.approx(time)
     assert sum(step.cost.target_forwards for step in steps) >= notes["calls"] + 8 + 8 * 15
