@@ -9,7 +9,7 @@ from labkit.views import read
 from labkit.views import theme as themes
 
 COLUMNS = ("run", "lane", "begin", "end", "what")
-ROUNDS = 10  # shown: the latest ones
+ROUNDS = 8  # shown: the latest ones
 LANES = (("PEARL", "draft"), ("PEARL", "target"), ("ordinary", "draft"), ("ordinary", "target"))
 VERIFIED, WASTED, OPEN, CHECK = "drafted, verified", "drafted, wasted", "drafted, not yet checked", "target call"
 
@@ -55,7 +55,7 @@ def swimlanes(trace: Trace, upto: int | None = None, *, theme: str = "light") ->
     notes = [step.notes for step in read.steps(trace, upto) if "drafts" in step.notes]
     table = rows(trace, upto)
     figure = go.Figure(layout={"template": {}, "title": "Who works when?"})
-    figure.update_layout(meta={"words": _words(trace, upto, notes), "height": 300})
+    figure.update_layout(meta={"words": _words(trace, upto, notes), "height": 340})
     if not notes:
         return figure
     begin, end = notes[-ROUNDS:][0]["verify"][0], notes[-1]["now"]
@@ -76,7 +76,7 @@ def swimlanes(trace: Trace, upto: int | None = None, *, theme: str = "light") ->
             marker=marker,
             name=what,
             width=0.72,
-            text=[row[4].removeprefix(what).strip(":, ") for row in mine],
+            text=[row[4].removeprefix(what).strip(":, ").replace(" ", "<br>") for row in mine],
             textposition="inside",
             insidetextanchor="middle",
             textangle=0,
