@@ -86,14 +86,14 @@ class BatchSpec(Study):
 
     name, title, paper, drafts = "batch-spec", "Speculation in a batch", "P050", "model"
     charts = ("batch_grid", "batch_time", "batch_equal")
-    variant: str = knob(EQ, choices=VARIANTS, label="Variant", help="two of them are wrong on purpose")
+    variant: str = knob(EQ, choices=VARIANTS, label="Variant", help="two are wrong on purpose")
     size: int = knob(8, 1, 16, unit="rows", label="Batch (B)", help="fed in one call")
-    window: int = knob(3, 1, 6, unit="batches", label="Window (W)", help="sequences EXSPEC chooses from")
-    drafted: int = knob(5, 1, 8, unit="tokens", label="Drafted tokens (K)", help="a round, for every row")
+    window: int = knob(3, 1, 6, unit="batches", label="Window (W)", help="EXSPEC picks from it")
+    drafted: int = knob(5, 1, 8, unit="tokens", label="Drafted tokens (K)", help="a round, every row")
     ordered: bool = knob(True, label="Sort prompts", help="by their length")
     prompts: int = knob(16, 2, 64, unit="prompts", help="held-out ones")
-    longest: int = knob(48, 8, 128, unit="tokens", label="Prompts cut at", help="equal lengths make groups")
-    tokens: int = knob(32, 8, 96, unit="tokens", help="written behind each prompt")
+    longest: int = knob(48, 8, 128, unit="tokens", label="Prompts cut at", help="so that groups form")
+    tokens: int = knob(32, 8, 96, unit="tokens", help="behind each prompt")
 
     def steps(self, session, rng):
         prompts, ends = prompts_of(session, self.prompts, self.longest, self.tokens, self.ordered), ends_of(session)

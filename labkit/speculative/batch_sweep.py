@@ -28,10 +28,10 @@ class BatchSweep(Study):
     charts = ("batch_sweep",)
     over: str = knob(VARIANT, choices=(VARIANT, SIZE, WINDOW), label="Compare", help="what differs")
     size: int = knob(4, 1, 16, unit="rows", label="Batch (B)", help="fed in one call")
-    drafted: int = knob(5, 1, 8, unit="tokens", label="Drafted tokens (K)", help="a round, for every row")
+    drafted: int = knob(5, 1, 8, unit="tokens", label="Drafted tokens (K)", help="a round, every row")
     prompts: int = knob(32, 2, 64, unit="prompts", help="held-out ones")
-    longest: int = knob(48, 8, 128, unit="tokens", label="Prompts cut at", help="equal lengths make groups")
-    tokens: int = knob(24, 8, 96, unit="tokens", help="written behind each prompt")
+    longest: int = knob(48, 8, 128, unit="tokens", label="Prompts cut at", help="so that groups form")
+    tokens: int = knob(24, 8, 96, unit="tokens", help="behind each prompt")
 
     def settings(self) -> list[tuple[str, str, int, int]]:
         """(name, variant, batch size, window in batches) of all that is compared."""

@@ -47,11 +47,11 @@ class Pearl(Speculative):
 
     name, title, paper, drafts = "pearl", "PEARL", "P182", "model"
     charts = ("swimlanes", "segments")
-    gamma: int = knob(0, 0, LONGEST, unit="tokens", label="Drafted tokens (γ)", help="written a round; 0: c, rounded")
-    ratio: float = knob(5.0, 1, 20, step=0.5, unit="draft calls", label="Target call (c)", help="how long it takes")
+    gamma: int = knob(0, 0, LONGEST, unit="tokens", label="Drafted tokens (γ)", help="a round; 0: c")
+    ratio: float = knob(5.0, 1, 20, step=0.5, unit="draft calls", label="Target call (c)", help="takes as long as")
     clock: str = knob(TYPED, choices=(TYPED, MEASURED), label="Virtual clock", help="where c comes from")
-    pre: bool = knob(True, label="Test while drafting (PRE)", help="off: the target waits for drafts")
-    post: bool = knob(True, label="Draft while testing (POST)", help="off: the draft waits for verdicts")
+    pre: bool = knob(True, label="Test while drafting (PRE)", help="off: the target waits")
+    post: bool = knob(True, label="Draft while testing (POST)", help="off: the draft waits")
 
     def steps(self, session: Session, rng: torch.Generator) -> Iterator[Step]:
         here = measured(session)

@@ -27,7 +27,7 @@ class PearlSweep(Study):
     name, title, paper, drafts = "pearl-sweep", "PEARL against ordinary speculation", "P182", "model"
     charts = ("pearl_sweep",)
     prompts: int = knob(4, 1, 60, unit="prompts", help="held-out ones")
-    tokens: int = knob(32, 16, 128, unit="tokens", help="a prompt, for each way and γ")
+    tokens: int = knob(32, 16, 128, unit="tokens", help="each, in every way")
     ratio: float = knob(5.0, 1, 20, step=0.5, unit="draft calls", label="Target call (c)", help="in the left chart")
 
     def steps(self, session, rng):
@@ -45,5 +45,6 @@ class PearlSweep(Study):
                         break
                 sums["tokens"][place] += written
                 done += 1
-                known = {way: {name: list(sums) for name, sums in found.items()} for way, found in counts.items()}
+                if done <= len(tries) or done % len(tries) == 0:  # later prompts count when they are whole: all gammas alike
+                    known = {way: {name: list(sums) for name, sums in found.items()} for way, found in counts.items()}
                 yield Step(emitted=[], notes={"done": done, "of": of, "gammas": list(GAMMAS), "c": self.ratio, "counts": known})

@@ -11,7 +11,7 @@ from labkit.views import theme as themes
 COLUMNS = ("run", "lane", "begin", "end", "what")
 ROUNDS = 8  # shown: the latest ones
 LANES = (("PEARL", "draft"), ("PEARL", "target"), ("ordinary", "draft"), ("ordinary", "target"))
-VERIFIED, WASTED, OPEN, CHECK = "drafted, verified", "drafted, wasted", "drafted, not yet checked", "target call"
+VERIFIED, WASTED, OPEN, CHECK = "verified", "wasted", "still open", "target call"
 
 
 def rows(trace: Trace, upto: int | None = None) -> list[tuple]:
@@ -90,7 +90,8 @@ def swimlanes(trace: Trace, upto: int | None = None, *, theme: str = "light") ->
             line = {"color": ink["here"], "dash": "dot"}
             figure.add_shape(type="line", x0=note["now"], x1=note["now"], y0=-0.5, y1=1.5, line=line)
             words = {"text": f"→ {note['next']}", "font": {"size": 12, "color": ink["here"]}, "showarrow": False}
-            figure.add_annotation(x=note["now"], y=-0.5, yanchor="bottom", **words)
+            side = "right" if note["now"] == end else "center"
+            figure.add_annotation(x=note["now"], y=-0.5, xanchor=side, yanchor="bottom", **words)
     busy = _busy(table, notes)
     figure.update_layout(
         barmode="overlay",
