@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 from transformers import DynamicCache
 
 
@@ -11,7 +12,20 @@ class HuggingFaceCache:
     """transformers' dynamic cache, with the rows of a tree kept or dropped. The one place that knows its inside."""
 
     def __init__(self):
-        self.inner, self.length = DynamicCache(), 0
+        self.inner, self.length, self.rows = DynamicCache(), 0, 1
+
+    def join(self, parts: list[Tensor], pads: list[int], spare: int) -> HuggingFaceCache:
+        """Make this cache one of len(parts) rows; row i is `pads[i]` empty columns and behind them `parts[i]`, see `part`."""
+        self.rows, self.length = len(parts), pads[0] + parts[0].shape[3]
+        padded = torch.stack([functional.pad(part, (0, 0, pad, 0)) for part, pad in zip(parts, pads)], 2)
+        for number, (keys, values) in enumerate(padded):
+            self.inner.update(keys, values, number)
+        return self
+
+    def part(self, row: int, start: int, stop: int) -> Tensor:
+        """Keys and values of the columns `start` to `stop` of one row, [layers, 2, kv_heads, stop - start, head_size]."""
+        cut = slice(start, stop)
+        return torch.stack([torch.stack((layer.keys[row, :, cut], layer.values[row, :, cut])) for layer in self._layers()])
 
     @property
     def bytes(self) -> int:
@@ -31,7 +45,7 @@ class HuggingFaceCache:
 
     def fork(self) -> HuggingFaceCache:
         twin = HuggingFaceCache()
-        twin.length = self.length
+        twin.length, twin.rows = self.length, self.rows
         for number, layer in enumerate(self._layers()):  # its tensors are replaced, never written: sharing them is safe
             twin.inner.update(layer.keys, layer.values, number)
         return twin
@@ -54,23 +68,27 @@ class HuggingFaceRunner:
         return HuggingFaceCache()
 
     def forward(self, ids: Tensor, positions: Tensor, mask: Tensor | None, cache: HuggingFaceCache, first: int, hidden: bool):
-        """Feed `ids` [n] at `positions` [n] behind the cache; returns (logits [n - first, V], hidden [L+1, n, d] or None)."""
-        n, past = ids.shape[0], cache.length
-        whole = torch.zeros(1, 1, n, past + n, dtype=self.dtype, device=self.device)
+        """Feed `ids` [n] at `positions` [n] behind the cache; returns (logits [n - first, V], hidden [L+1, n, d] or None).
+
+        With a cache of several rows as `LlamaRunner.forward` does, for `first` = 0.
+        """
+        past, rows = cache.length, cache.rows
+        new = ids.shape[0] // rows
+        whole = torch.zeros(rows, 1, new, past + new, dtype=self.dtype, device=self.device)
         floor = torch.finfo(self.dtype).min  # finite: a fully masked row must not become NaN
         if mask is None:
-            whole[0, 0, :, past:] = torch.full((n, n), floor, dtype=self.dtype, device=self.device).triu_(1)
+            whole[..., past:] = torch.full((new, new), floor, dtype=self.dtype, device=self.device).triu_(1)
         else:
-            whole[0, 0, :, past + n - mask.shape[-1] :] = mask.clamp(min=floor)
+            whole[..., past + new - mask.shape[-1] :] = mask.clamp(min=floor)
         answer = self.model(
-            input_ids=ids[None],
+            input_ids=ids.view(rows, new),
             attention_mask=whole,
-            position_ids=positions[None],
+            position_ids=positions.view(rows, new),
             past_key_values=cache.inner,
             use_cache=True,
             output_hidden_states=hidden,
-            logits_to_keep=n - first,
+            logits_to_keep=new - first,
         )
-        cache.length = past + n
-        trail = torch.stack(answer.hidden_states)[:, 0] if hidden else None
-        return answer.logits[0], trail
+        cache.length = past + new
+        trail = torch.stack(answer.hidden_states).flatten(1, 2) if hidden else None
+        return answer.logits.flatten(0, 1), trail

@@ -2,7 +2,7 @@
 
 Q, K, V are one product, gate and up another, the norms' weights are folded into the products behind them, rotary positions
 are one complex multiplication, the KV cache is one preallocated tensor, and a mask covers only the new tokens among
-themselves. It computes one sequence at a time; tokens may form a tree.
+themselves. It computes one sequence whose tokens may form a tree, or several of equal length: the rows of a joined cache.
 """
 
 from __future__ import annotations
@@ -52,13 +52,37 @@ def product(weight: Tensor):
     return multiply
 
 
+def by_head(x: Tensor, rows: int) -> Tensor:
+    """[rows * tokens, heads, size] -> [rows * heads, tokens, size]."""
+    return x.transpose(0, 1) if rows == 1 else x.unflatten(0, (rows, -1)).transpose(1, 2).flatten(0, 1)
+
+
 class LlamaCache:
     """Keys and values of all layers in one tensor [layers, 2, kv_heads, capacity, head_size]; forks share it until one writes."""
 
     def __init__(self, shape: tuple[int, int, int], limit: int, like: Tensor):
         layers, heads, size = shape
-        self.limit, self.length, self.shared = limit, 0, False
+        self.limit, self.length, self.shared, self.rows = limit, 0, False, 1
         self.kv = like.new_empty(layers, 2, heads, min(FIRST_CAPACITY, limit), size)
+
+    @torch.inference_mode()
+    def join(self, parts: list[Tensor], pads: list[int], spare: int) -> LlamaCache:
+        """Make this cache one of len(parts) rows; row i is `pads[i]` empty columns and behind them `parts[i]`, see `part`.
+
+        All rows must come to one length; there is room for `spare` more tokens each.
+        """
+        layers, two, heads, length, size = parts[0].shape
+        self.rows, self.length = len(parts), pads[0] + length
+        kv = self.kv.new_empty(layers, two, self.rows, heads, self.length + spare, size)
+        for row, (part, pad) in enumerate(zip(parts, pads)):
+            kv[:, :, row, :, :pad] = 0  # never looked at, but 0 times what memory held before could be NaN
+            kv[:, :, row, :, pad : self.length] = part
+        self.kv = kv.flatten(2, 3)
+        return self
+
+    def part(self, row: int, start: int, stop: int) -> Tensor:
+        """Keys and values of the columns `start` to `stop` of one row, [layers, 2, kv_heads, stop - start, head_size]; a view."""
+        return self.kv.unflatten(2, (self.rows, -1))[:, :, row, :, start:stop]
 
     @property
     def bytes(self) -> int:
@@ -145,15 +169,18 @@ class LlamaRunner:
         """Feed `ids` [n] at `positions` [n] behind the cache; returns (logits [n - first, V], hidden [L+1, n, d] or None).
 
         `mask` [n, w], w >= n, is added to the scores over the last w tokens, the new ones included (0 or -inf); None = causal.
+        With a cache of several rows, `ids` and `positions` hold as many tokens for each, row by row, and `mask` is
+        [rows, 1, tokens a row, w].
         """
-        n, past = ids.shape[0], cache.length
-        kv, total, group = cache.room(n), past + n, self.heads // self.kv_heads
+        n, past, rows = ids.shape[0], cache.length, cache.rows
+        new = n // rows
+        kv, total = cache.room(new), past + new
         rotated = self.heads + self.kv_heads
         turns = self.turns[positions]
         states = self.embedding[ids]  # [n, d]
         trail = [states] if hidden else None
-        if mask is None and n > 1:
-            mask = torch.full((n, n), float("-inf"), dtype=self.dtype, device=self.device).triu_(1)
+        if mask is None and new > 1:
+            mask = torch.full((new, new), float("-inf"), dtype=self.dtype, device=self.device).triu_(1)
         narrow = self.dtype in (torch.bfloat16, torch.float16)
         width = (states.shape[-1],)
         for number, (qkv, bias, out, out_bias, gate_up, down) in enumerate(self.layers):
@@ -166,15 +193,14 @@ class LlamaRunner:
             if narrow:
                 turned = turned.to(self.dtype)
             keys, values = kv[number, 0], kv[number, 1]
-            keys[:, past:total] = turned[:, self.heads :].transpose(0, 1)
-            values[:, past:total] = parts[:, rotated:].transpose(0, 1)
-            query = turned[:, : self.heads].view(n, self.kv_heads, group, self.size)
-            query = query.permute(1, 2, 0, 3).reshape(self.kv_heads, group * n, self.size)
-            scores = torch.bmm(query, keys[:, :total].transpose(1, 2))  # [kv_heads, group * n, total]
+            keys[:, past:total] = by_head(turned[:, self.heads :], rows)
+            values[:, past:total] = by_head(parts[:, rotated:], rows)
+            query = by_head(turned[:, : self.heads], rows).reshape(rows * self.kv_heads, -1, self.size)  # grouped by key head
+            scores = torch.bmm(query, keys[:, :total].transpose(1, 2))  # [rows * kv_heads, group * new, total]
             if mask is not None:
-                scores.view(self.kv_heads, group, n, total)[..., total - mask.shape[-1] :] += mask
+                scores.view(rows, self.heads, new, total)[..., total - mask.shape[-1] :] += mask
             mixed = torch.bmm(scores.softmax(-1), values[:, :total])
-            mixed = mixed.view(self.kv_heads, group, n, self.size).permute(2, 0, 1, 3).reshape(n, -1)
+            mixed = mixed.view(rows, self.heads, new, self.size).transpose(1, 2).reshape(n, -1)
             states = out(mixed, out_bias, states)
             gate, up = gate_up(F.rms_norm(states, width, None, self.eps)).chunk(2, -1)
             states = down(F.silu(gate) * up, None, states)

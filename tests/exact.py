@@ -77,14 +77,17 @@ class FakeTorch:
         return getattr(torch, name)
 
 
-def law_of(monkeypatch, play) -> dict:
-    """What `play()` returns, with exact probabilities; its coins are those of `verify` and `variants`."""
+def law_of(monkeypatch, play, drawing=()) -> dict:
+    """What `play()` returns, with exact probabilities; its coins are those of `verify` and `variants`, and what the modules
+    `drawing` draw."""
     dice, law = Dice(), defaultdict(float)
     with monkeypatch.context() as patch:
         for module in (verify, variants):
             assert module.draw is draw
             patch.setattr(module, "draw", dice.draw)
             patch.setattr(module, "torch", FakeTorch(dice.rand))
+        for module in drawing:
+            patch.setattr(module, "draw", dice.draw)
         for outcome, weight in dice.outcomes(play):
             law[outcome] += weight
     return dict(law)

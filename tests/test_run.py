@@ -284,7 +284,7 @@ BAD = [
     ({"transforms": [Setting("top-q")]}, KnobError, "There is no transform 'top-q'"),
     ({"transforms": [Setting("top-k", {"k": -1})]}, KnobError, "Top-k is -1, outside its range"),
     ({"transforms": [Setting("top-k", {"p": 1})]}, KnobError, "There is no knob 'p'"),
-    ({"method": "magic"}, KnobError, "There is no method 'magic': choose one of chain, "),
+    ({"method": "magic"}, KnobError, "There is no method 'magic': choose one of "),
     ({"method": ""}, KnobError, "There is no method ''"),
     ({"method": "chain", "knobs": {"length": 0}}, KnobError, "Drafted tokens is 0, outside its range"),
     ({"method": "chain", "knobs": {"length": 2.5}}, KnobError, "counts whole things"),

@@ -7,9 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from labkit.knobs import knob
-from labkit.law import draw
-from labkit.speculative.ground import Proposal, Speculative, room, verifier_knob
-from labkit.trace import Tree
+from labkit.speculative.ground import Proposal, Speculative, chain, draft_token, room, verifier_knob
 
 
 @dataclass
@@ -29,16 +27,12 @@ class Chain(Speculative):
     verifier: str = verifier_knob()
 
     def propose(self, session, rng):
-        draft, law = session.draft, session.law.heated(self.heat)
+        law = session.law.heated(self.heat)
         tokens, laws = [], []
         for _ in range(min(self.length, room(session))):
-            logits = draft.logits  # [V]
-            q = logits.softmax(-1) if law.greedy else law(logits)
-            token = int(q.argmax()) if law.greedy else draw(q, rng)
+            token, q = draft_token(session.draft, law, rng)
             tokens.append(token)
             laws.append(q)
-            draft.push(token)
             if q[token].item() < self.doubt:
                 break
-        tree = Tree(tokens, list(range(-1, len(tokens) - 1)), kind="deterministic" if law.greedy else "iid", source="draft")
-        return Proposal(tree, torch.stack(laws) if laws else None)  # at temperature 0 the raw law, for show only
+        return Proposal(chain(tokens, law), torch.stack(laws) if laws else None)

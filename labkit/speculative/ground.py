@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from labkit.knobs import knob
-from labkit.law import entropy
+from labkit.law import Law, draw, entropy
 from labkit.lm import Scores, Session
 from labkit.methods import Method
 from labkit.speculative import verify
@@ -88,6 +88,21 @@ class Speculative(Method):
         verify.write(tree, outcome)
         measure(tree, logits if law.greedy else p, law.greedy, laws, outcome)
         return outcome, p
+
+
+def draft_token(draft: Session, law: Law, rng: torch.Generator) -> tuple[int, Tensor]:
+    """The draft's next token, pushed, and the law [V] it was drawn from; at temperature 0 its favourite, with the raw law."""
+    logits = draft.logits
+    q = logits.softmax(-1) if law.greedy else law(logits)
+    token = int(q.argmax()) if law.greedy else draw(q, rng)
+    draft.push(token)
+    return token, q
+
+
+def chain(tokens: list[int], law: Law) -> Tree:
+    """`tokens` that a draft model wrote under `law`, as a tree of width 1."""
+    kind = "deterministic" if law.greedy else "iid"
+    return Tree(list(tokens), list(range(-1, len(tokens) - 1)), kind=kind, source="draft")
 
 
 def room(session: Session) -> int:

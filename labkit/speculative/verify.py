@@ -7,7 +7,8 @@ lossy.
 Rows: `p` [N+1, V], row 0 at the root, row i + 1 at node i. `q` [N, V], row i = the law node i was drawn from (for siblings drawn
 without replacement: with the earlier ones taken out). `draws`: entry 0 the root's children, entry i + 1 node i's, in draw order;
 independent drafts that drew the same token share a node, which then stands there as often as it was drawn. That order matters:
-testing equal drafts in a row, or only once, bends the law. Returned `Outcome`s are written into the trace by `write`.
+testing equal drafts in a row, or only once, bends the law. V0 and V2 do without the last row of `p` (PEARL has none): then
+nothing is added behind the last node. Returned `Outcome`s are written into the trace by `write`.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class Outcome:
     """What verification decided: the accepted nodes, root side first, and the token the target adds behind them."""
 
     path: list[int] = field(default_factory=list)
-    added: int = -1
+    added: int | None = None  # None: everything was accepted and the target's law behind it is not known
     added_probability: float = 1.0  # in the law it was drawn from
     added_from: str = "target"  # or "residual"
     tested: list[Tested] = field(default_factory=list)
@@ -75,7 +76,7 @@ def children_of(tree: Tree) -> list[list[int]]:
 def greedy(tree: Tree, best: list[int]) -> Outcome:
     """V0: follow the child that is the target's likeliest token, else add that token. `best`: argmax of every row, [N+1]."""
     outcome, children, at = Outcome(), children_of(tree), 0
-    while True:
+    while at < len(best):
         follow = None
         for node in children[at]:
             accepted = tree.tokens[node] == best[at]
@@ -88,6 +89,7 @@ def greedy(tree: Tree, best: list[int]) -> Outcome:
             return outcome
         outcome.path.append(follow)
         at = follow + 1
+    return outcome
 
 
 def sample_and_match(tree: Tree, p: Tensor, rng: torch.Generator) -> Outcome:
@@ -132,7 +134,7 @@ def residual_chain(
     draws = children_of(tree) if draws is None else draws
     coins = iter(torch.rand(sum(map(len, draws)), generator=rng, dtype=torch.float64).tolist())
     first, drafted = _chances(tree, p), _drafted(tree, q)
-    while True:
+    while at < len(p):
         law, whole, follow = p[at], True, None
         for node in draws[at]:
             chance, coin = first[node] if whole else law[tree.tokens[node]].item(), next(coins)
@@ -155,6 +157,7 @@ def residual_chain(
             return outcome
         outcome.path.append(follow)
         at = follow + 1
+    return outcome
 
 
 def division(p: Tensor, q: Tensor, drafts: int) -> float:

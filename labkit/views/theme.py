@@ -46,6 +46,12 @@ def entropy_class(nats: float) -> int:
     return sum(nats >= edge for edge in ENTROPY_EDGES)
 
 
+def hatched(line: str, fill: str, shape: str = "/") -> dict[str, Any]:
+    """A bar's marker told by more than its colour: `line` around `fill` and over it, in one of plotly's pattern shapes."""
+    pattern = {"shape": shape, "fgcolor": line, "bgcolor": fill, "size": 6, "solidity": 0.2, "fillmode": "replace"}
+    return {"color": fill, "pattern": pattern, "line": {"color": line, "width": 1}}
+
+
 def template(theme: str) -> dict[str, Any]:
     """A plotly template made of the tokens."""
     ink = colours(theme)

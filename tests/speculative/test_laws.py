@@ -32,6 +32,7 @@ SMALL = {  # rows of the matrix have at most five letters, and nothing was count
     "token-recycling": {"width": 4},
     "aded": {"start_from": "empty"},
     "spectr": {"count": 3, "length": 2},
+    "pearl": {"gamma": 2},
 }
 LOSSLESS = sorted(name for name, method in all_methods().items() if method.lossless)
 CASES = [(name, SMALL.get(name, {}), law) for name in LOSSLESS for law in LAWS]
@@ -45,6 +46,7 @@ CASES += [
     ("spectr", {"count": 2, "length": 2, "verifier": MATCH}, "0.7, top-p 0.9"),
     ("spectr", {"count": 4, "length": 2, "division": "manual", "rho": 1.0}, "temperature 1"),
     ("spectr", {"count": 4, "length": 3, "division": "manual", "rho": 4.0}, "temperature 1"),
+    ("pearl", {"gamma": 3, "pre": False}, "temperature 1"),
 ]
 
 
