@@ -108,6 +108,7 @@ class LlamaRunner:
         # folded norms: rms_norm(x) * g @ W.T == rms_norm(x) @ (W * g).T
         self.head = product((model.lm_head.weight * body.norm.weight).detach())
         self.layers = [self._layer(layer) for layer in body.layers]
+        self.depth = len(self.layers)
         angles = torch.arange(self.context, dtype=torch.float32)[:, None] * body.rotary_emb.inv_freq.cpu().float()
         turns = torch.complex(angles.cos(), angles.sin()) * body.rotary_emb.attention_scaling  # rounded as transformers does
         wide = torch.complex128 if self.dtype == torch.float64 else torch.complex64
@@ -146,17 +147,41 @@ class LlamaRunner:
 
         `mask` [n, w], w >= n, is added to the scores over the last w tokens, the new ones included (0 or -inf); None = causal.
         """
-        n, past = ids.shape[0], cache.length
-        kv, total, group = cache.room(n), past + n, self.heads // self.kv_heads
-        rotated = self.heads + self.kv_heads
-        turns = self.turns[positions]
         states = self.embedding[ids]  # [n, d]
         trail = [states] if hidden else None
+        states = self.through(range(self.depth), states, positions, mask, cache, cache.length, trail)
+        return self.speak(states[first:]), torch.stack(trail) if hidden else None
+
+    def speak(self, states: Tensor) -> Tensor:
+        """Logits [..., V] that the final norm and the LM head read in `states` [..., d], of the last layer or of any other."""
+        return self.head(F.rms_norm(states, states.shape[-1:], None, self.eps))
+
+    def through(
+        self,
+        layers: range,
+        states: Tensor,
+        positions: Tensor,
+        mask: Tensor | None,
+        cache: LlamaCache,
+        past: int,
+        trail: list[Tensor] | None,
+    ) -> Tensor:
+        """Take `states` [n, d] through some of the layers; their keys and values go behind the first `past` tokens.
+
+        What each layer hands on is appended to `trail`. `positions` and `mask` are those of `forward`. The cache then holds
+        past + n tokens, as far as these layers are concerned.
+        """
+        n = states.shape[0]
+        total, group = past + n, self.heads // self.kv_heads
+        kv = cache.room(total - cache.length)
+        rotated = self.heads + self.kv_heads
+        turns = self.turns[positions]
         if mask is None and n > 1:
             mask = torch.full((n, n), float("-inf"), dtype=self.dtype, device=self.device).triu_(1)
         narrow = self.dtype in (torch.bfloat16, torch.float16)
         width = (states.shape[-1],)
-        for number, (qkv, bias, out, out_bias, gate_up, down) in enumerate(self.layers):
+        for number in layers:
+            qkv, bias, out, out_bias, gate_up, down = self.layers[number]
             parts = qkv(F.rms_norm(states, width, None, self.eps), bias).view(n, -1, self.size)
             turning = parts[:, :rotated]
             if narrow:
@@ -178,8 +203,7 @@ class LlamaRunner:
             states = out(mixed, out_bias, states)
             gate, up = gate_up(F.rms_norm(states, width, None, self.eps)).chunk(2, -1)
             states = down(F.silu(gate) * up, None, states)
-            if hidden:
+            if trail is not None:
                 trail.append(states)
         cache.length = total
-        logits = self.head(F.rms_norm(states[first:], width, None, self.eps))
-        return logits, torch.stack(trail) if hidden else None
+        return states

@@ -134,6 +134,8 @@ def _mentioned(step: Step) -> set[int]:
             mentioned.add(step.tree.added)
     for test in step.tests:
         mentioned.update(test.tokens)
+    for row in step.notes.get("tokens", []):
+        mentioned.update(row)
     return mentioned
 
 

@@ -47,7 +47,10 @@ class Request(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 
 class Cost(msgspec.Struct, omit_defaults=True):
-    """Counted, never estimated: forward calls, tokens fed, and wall-clock seconds; draft and target apart."""
+    """Counted, never estimated: forward calls, tokens fed, and wall-clock seconds; draft and target apart.
+
+    Forwards of the target's first layers only are drafting.
+    """
 
     target_forwards: int = 0
     target_tokens: int = 0
@@ -140,7 +143,7 @@ class Step(msgspec.Struct, tag="step", omit_defaults=True):
     tree: Tree | None = None
     tests: list[Test] = []
     cost: Cost = msgspec.field(default_factory=Cost)
-    notes: dict[str, Any] = {}  # the method's own figures, each drawn by name
+    notes: dict[str, Any] = {}  # the method's own figures, each drawn by name; "tokens" = rows of token ids, with pieces
     pieces: dict[int, str] = {}  # text of every token mentioned here for the first time in this trace
 
 
