@@ -6,7 +6,7 @@ from pathlib import Path
 
 from labkit.errors import LabError
 from labkit.trace import load
-from labkit.views import view
+from labkit.views import not_its_own, view
 
 
 def draw(trace: str | Path, name: str = "", step: int | None = None):
@@ -18,4 +18,7 @@ def draw(trace: str | Path, name: str = "", step: int | None = None):
     picture = view(name or ("strip" if shown.ids or not shown.opening.charts else shown.opening.charts[0]))
     if step is not None and not 0 <= step <= len(shown.steps):
         raise LabError(f"Step {step} is not in this trace: choose one from 0 to {len(shown.steps)}.")
-    return picture(shown, upto=step)
+    try:
+        return picture(shown, upto=step)
+    except KeyError:
+        raise not_its_own(name) from None

@@ -11,8 +11,6 @@ COMMENTS = re.compile(r"^ *(?://[^\n]*|/\*\*.*?\*/ *)$", re.DOTALL | re.MULTILIN
 HERE = Path(__file__).parent
 ENTRANCES = ("bench", "welcome")  # the files that end in `export default`, one a widget
 WELCOME = ("marks", "looks", "welcome")  # what the welcome page needs of the bench's files
-
-
 LOADER = """
 const packed = Uint8Array.from(atob("{packed}"), (letter) => letter.charCodeAt(0));
 const text = await new Response(new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
@@ -20,6 +18,35 @@ const address = URL.createObjectURL(new Blob([text], {{ type: "text/javascript" 
 const {{ default: widget }} = await import(address);
 URL.revokeObjectURL(address);
 export default widget;
+"""
+
+# A second bench of a page takes the script of the first; one that stands alone gets it from its kernel.
+GUEST = """
+const KEY = Symbol.for("labkit.bench");
+const pause = (ms) => new Promise((done) => setTimeout(done, ms));
+function fetched(model) {
+  return new Promise((done) => {
+    const id = Math.random().toString(36).slice(2);
+    const listen = async (message, [, script, css]) => {
+      if (message?.id !== id) return;
+      model.off("msg:custom", listen);
+      const text = (buffer) => new TextDecoder().decode(buffer);
+      document.head.append(Object.assign(document.createElement("style"), { textContent: text(css) }));
+      const address = URL.createObjectURL(new Blob([script], { type: "text/javascript" }));
+      done((await import(address)).default);
+      URL.revokeObjectURL(address);
+    };
+    model.on("msg:custom", listen);
+    model.send({ ask: "module", id });
+  });
+}
+export default {
+  async render({ model, el }) {
+    for (let tries = 0; tries < 10 && !globalThis[KEY]; tries++) await pause(30);
+    globalThis[KEY] ??= fetched(model);
+    return (await globalThis[KEY]).render({ model, el });
+  },
+};
 """
 
 

@@ -15,8 +15,8 @@ from labkit.ui import assets, takeaway
 from labkit.ui.drive import Drive
 from labkit.ui.lane import sentence
 
-KEEP = {"entropy": ["laws", "prompt"], "draft_trees": [], "acceptance": ["tests"]}
-METHOD = {"entropy": "plain", "draft_trees": "token-recycling", "acceptance": "chain"}
+KEEP = {"entropy": ["laws", "prompt"], "draft_trees": [], "acceptance": ["tests"], "decode": [], "study": []}
+METHOD = {"entropy": "plain", "draft_trees": "token-recycling", "acceptance": "chain", "decode": "chain"}
 PROMPT = '''class Queue:
     def __init__(self):
         self.items = []
@@ -25,7 +25,7 @@ PROMPT = '''class Queue:
 
 
 class Bench(anywidget.AnyWidget):
-    """A page of the lab: `page` is "entropy", "draft_trees" or "acceptance".
+    """A page of the lab: `page` is "entropy", "draft_trees", "acceptance", "decode" or "study".
 
     `prompt` is text or token ids; `knobs` are the method's; `top_k`, `top_p`, `min_p` cut the next-token distribution (None =
     off) after `temperature` (0 = greedy). `autorun` steps run as soon as the page is seen. `engine` defaults to the one
@@ -59,10 +59,12 @@ class Bench(anywidget.AnyWidget):
     ):
         if page not in KEEP:
             raise LabError(f"There is no page {page!r}: choose one of {', '.join(KEEP)}.")
+        if page == "study" and not method:
+            raise LabError("A study has no name: give one that `labkit studies` lists.")
         super().__init__(page=page)
         cuts = {"top-k": ("k", top_k), "top-p": ("p", top_p), "min-p": ("p", min_p)}
         request = Request(
-            method=method or METHOD[page],
+            method=method or METHOD.get(page, ""),
             prompt=prompt if isinstance(prompt, str) else "",
             ids=None if isinstance(prompt, str) else list(prompt),
             knobs=dict(knobs or {}),
@@ -76,9 +78,9 @@ class Bench(anywidget.AnyWidget):
         )
         connect = engines.connect if engine is None else lambda: engine
         request = trace.opening.request if trace else request
-        measure = page == "draft_trees"
+        measure = page in ("draft_trees", "decode")
         self._drive = Drive(request, connect, self._publish, autorun=autorun, trace=trace, measure=measure)
-        if page == "acceptance":
+        if page in ("acceptance", "decode"):
             takeaway.prepare_charts()  # in a warm kernel this is done long before a visitor comes
         self._parts: dict[str, list[bytes]] = {}  # a trace on its way up, part by part
         self.on_msg(self._hear)
@@ -97,6 +99,16 @@ class Bench(anywidget.AnyWidget):
     def acceptance(cls, prompt: str | list[int] = PROMPT, **settings: Any) -> Bench:
         """One verify step with its numbers, and the check that the law is kept."""
         return cls("acceptance", prompt, **settings)
+
+    @classmethod
+    def decode(cls, prompt: str | list[int] = PROMPT, **settings: Any) -> Bench:
+        """Any method with the charts it brings along, and what it costs."""
+        return cls("decode", prompt, **settings)
+
+    @classmethod
+    def study(cls, method: str, prompt: str | list[int] = PROMPT, **settings: Any) -> Bench:
+        """An experiment over many runs: its knobs, and its charts as they grow. `method` is its name in `labkit studies`."""
+        return Guest("study", prompt, method=method, **settings)
 
     @property
     def trace(self) -> Trace | None:
@@ -143,3 +155,10 @@ class Bench(anywidget.AnyWidget):
         except Exception as error:  # the page shows one sentence, whatever it was
             fields = {"error": sentence(error)}
         self.send({"kind": "answer", "id": message.get("id")}, [msgspec.json.encode(fields), *buffers])
+
+
+class Guest(Bench):
+    """A bench that stands under another one: it brings no script of its own, and its page no head."""
+
+    _esm = assets.GUEST
+    _css = ""

@@ -40,7 +40,7 @@ class Drive(Desk):
     ):
         super().__init__()
         self.autorun, self.measure = autorun, measure
-        self._measured: Request | None = None
+        self._measured: dict[bytes, int] = {}  # the request measured last, and how many of its steps
         self.lanes = [Lane("first", request, trace)]
         self.publish = publish
         self._connect, self._engine = connect, None
@@ -153,31 +153,42 @@ class Drive(Desk):
         self.snapshot()
 
     async def _do_measure(self, job: Job) -> None:
-        """What plain decoding of the same length costs, measured once for a prompt and a law."""
+        """What plain decoding of the same length costs, and what this run costs when nothing else is going on.
+
+        Steps that were taken while a page opened are no measure for the clock, so the run is repeated in the same silence as
+        the plain one: once, and again when it has doubled or ended.
+        """
         lane = self.lanes[0]
         if lane.trace is None or lane.error or not lane.tokens or lane.request.method == "plain":
             return
-        plain = msgspec.structs.replace(
-            lane.trace.opening.request, method="plain", knobs={}, prompt="", ids=lane.trace.opening.prompt_ids, keep=[]
-        )
-        if plain == self._measured:
+        asked, steps = lane.trace.opening.request, len(lane.trace.steps)
+        plain = msgspec.structs.replace(asked, method="plain", knobs={}, prompt="", ids=lane.trace.opening.prompt_ids, keep=[])
+        known = self._measured.get(msgspec.json.encode(asked), 0)
+        if known and (steps == known or (steps < 2 * known and not lane.ended)):
             return
         if (await asyncio.wait([job.halt], timeout=SILENCE))[0]:
             return
-        run = Lane("plain", plain)
-        try:
-            await run.begin(self.engine, plain, WINDOW)
-            while not run.ended:
-                event = await run.pull(job.halt)
-                if event is None:
-                    return
-                run.take(event)
-            self._measured = plain
-            self.publish("plain", {**msgspec.to_builtins(run.trace.cost), "tokens": run.tokens}, [])
-        except LabError:
-            pass  # nobody asked for this run, so nobody has to hear that it failed
-        finally:
-            await run.drop()
+        measured = []
+        for request, upto in ((asked, steps), (plain, None)):
+            run = Lane("measured", request)
+            try:
+                await run.begin(self.engine, request, WINDOW)
+                while not run.ended and (upto is None or run.trace is None or len(run.trace.steps) < upto):
+                    event = await run.pull(job.halt)
+                    if event is None:
+                        return
+                    run.take(event)
+            except LabError:
+                return  # nobody asked for this run, so nobody has to hear that it failed
+            finally:
+                await run.drop()
+            measured.append(run)
+        again, plainly = measured
+        self._measured = {msgspec.json.encode(asked): steps}
+        fields = {**msgspec.to_builtins(plainly.trace.cost), "tokens": plainly.tokens}
+        if again.trace.ids == lane.trace.ids_upto(steps):  # a method that goes on learning may answer otherwise
+            fields |= {"of": msgspec.to_builtins(asked), "seconds_of": [step.cost.seconds for step in again.trace.steps]}
+        self.publish("plain", fields, [])
 
     async def close_second(self) -> None:
         """Drop the second lane, if there is one."""
@@ -262,10 +273,11 @@ class Drive(Desk):
 
     async def _rerun(self, job: Job, lane: Lane, request: Request) -> None:
         """Another request in a lane that has a trace: as many tokens as there were, or as an interrupted run still owes."""
+        steps = len(lane.trace.steps) if lane.trace and not lane.tokens else None  # a study: as far as it had come
         lane.wanted = max(lane.tokens, lane.wanted, 1)
         await lane.begin(self.engine, request, WINDOW)
         self.tell(lane)
-        await self._advance(job, [lane], tokens=lane.wanted)
+        await self._advance(job, [lane], steps=steps, tokens=None if steps else lane.wanted)
         if not job.halt.done():
             lane.wanted = 0
 

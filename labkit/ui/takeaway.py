@@ -9,6 +9,7 @@ from typing import Any
 
 from labkit.errors import LabError
 from labkit.trace import Request
+from labkit.ui import assets
 from labkit.ui.drive import Drive
 
 LOOKS = ("tokens", "next", "check")  # questions that go on to the engine as they are
@@ -22,6 +23,8 @@ async def answer(drive: Drive, page: str, message: dict[str, Any]) -> tuple[dict
         found = await drive.engine.look(what, **question)
         law = found.pop("law", None)  # bytes do not fit into JSON
         return found, [law] if law else []
+    if what == "module":
+        return {}, [assets.module("bench").encode(), assets.styles().encode()]
     if what == "plotly":
         return {}, [plotly_bundle()]
     lane = drive.lanes[min(int(question.get("lane", 0)), len(drive.lanes) - 1)]

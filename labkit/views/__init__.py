@@ -48,7 +48,14 @@ def figure(name: str, traces: list[Trace | None], lane: int = 0, upto: int | Non
         raise LabError("There is nothing to draw yet: press Step or Run first.")
     try:
         return draw(trace, upto, **options).to_json()
+    except KeyError:
+        raise not_its_own(name) from None
     except TypeError:
         raise LabError(
             f"The view {name!r} does not know one of the options {', '.join(options)}: leave it out."
         ) from None
+
+
+def not_its_own(name: str) -> LabError:
+    """What is said when a view looks for notes that the trace's method does not write."""
+    return LabError(f"The view {name!r} draws the notes of another method: choose one that belongs to this trace.")

@@ -368,3 +368,40 @@ def test_welcome_finds_papers(page, host, open_notebook):
     expect(bench.locator("tr[data-paper='P025']")).to_contain_text("Token Recycling")
     assert 0 < int(papers.get_attribute("data-shown")) < 185
     assert json.loads(json.dumps(bench.locator(".tl-facts").inner_text())).count("\n") > 3
+
+
+def test_a_study_grows_its_chart(page, host, open_notebook, write_notebook):
+    """Alone on its page it fetches the bench's script from its kernel; Run, Stop and a knob work as everywhere."""
+    cell = "from labkit.ui import Bench\nBench.study('agreement', knobs={'texts': 6}, autorun=2)"
+    write_notebook("study.ipynb", [cell])
+    bench = open_notebook(page, host, "study.ipynb")
+    expect(bench).to_have_attribute("data-steps", "2")
+    chart = bench.locator(".tl-own .tl-panel:not([hidden])")
+    expect(chart).to_have_count(1)
+    expect(chart.get_by_role("heading")).to_have_text("Where does the draft agree with the target?")
+    expect(bench.locator(".tl-far")).to_contain_text("2 of 6")
+    bench.get_by_role("button", name="Run", exact=True).first.click()
+    expect(bench).to_have_attribute("data-steps", "6")
+    expect(bench).to_have_attribute("data-state", "done")
+    expect(bench.locator(".tl-far")).to_contain_text("6 of 6")
+    expect(chart.locator(".tl-chart")).to_have_attribute("data-drawn", re.compile(r"\d"))
+    chart.get_by_role("button", name="as a table").click()
+    shown = [float(cell) for cell in chart.locator("td:nth-child(2)").all_inner_texts()[:8]]
+    assert len(shown) == 8 and all(0 < share < 1 for share in shown)
+
+
+def test_a_study_under_a_bench_shares_script_and_looks(page, open_notebook, write_notebook):
+    """The second bench of a page brings no script, has no head, and follows the switches of the first."""
+    cells = ["from labkit.ui import Bench\nBench.decode(method='chain', autorun=4)", "Bench.study('agreement', autorun=1)"]
+    write_notebook("two.ipynb", cells)
+    first = open_notebook(page, "voila", "two.ipynb")
+    guest = page.locator(".tl[data-ready]").nth(1)
+    expect(guest).to_have_attribute("data-steps", "1")
+    expect(guest.locator(".tl-head")).to_have_count(0)
+    first.get_by_role("button", name="Dark", exact=True).click()
+    expect(guest).to_have_attribute("data-theme", "dark")
+    steps = first.get_attribute("data-steps")
+    page.keyboard.press("Escape")
+    page.keyboard.press("ArrowLeft")  # keys that nobody has the focus for belong to the first bench
+    expect(first).to_have_attribute("data-at", str(int(steps) - 1))
+    expect(guest).to_have_attribute("data-at", "1")

@@ -12,7 +12,7 @@ import pytest
 
 from labkit.errors import LabError
 from labkit.trace import loads
-from labkit.ui import Bench
+from labkit.ui import Bench, takeaway
 
 
 def looped(test):
@@ -332,11 +332,44 @@ async def test_plain_decoding_is_measured_beside_a_drafting_run(make, engine):
     await page.until(lambda: page.all("plain"))
     plain = page.all("plain")[-1]
     assert plain["tokens"] == 12 and plain["target_forwards"] == 12 and plain["seconds"] > 0
+    assert plain["of"]["method"] == "chain", "the run itself is measured in the same silence"
+    assert len(plain["seconds_of"]) == len(page.bench.trace.steps) and sum(plain["seconds_of"]) > 0
+    before = len(engine.asked)
+    await page.do("step")
+    await page.quiet()
+    assert len(engine.asked) == before, "nothing new: nothing to measure"
+
+
+@looped
+async def test_a_run_that_answers_otherwise_is_not_its_measure(make, engine):
+    page = make("draft_trees", method="chain")
+    page.ask_for("run")
+    await page.until(lambda: page.bench.trace and page.bench.trace.closing)
+    page.bench._drive.lanes[0].trace.steps[0].emitted[0] += 1  # as after a hot start
+    await page.until(lambda: page.all("plain"))
+    assert "seconds_of" not in page.all("plain")[-1] and page.all("plain")[-1]["tokens"] == 12
 
 
 def test_an_unknown_page_is_refused():
     with pytest.raises(LabError, match="nowhere"):
         Bench("nowhere")
+    with pytest.raises(LabError, match="labkit studies"):
+        Bench("study")
+
+
+@looped
+async def test_a_guest_gets_the_script_from_its_kernel(make, engine):
+    """A second bench of a page is light; alone, it asks for the whole script and its styles."""
+    assert len(Bench.study("agreement")._esm) < 2_000 < len(Bench._esm)
+    page = make()
+    _, (script, styles) = await page.answer(ask="module")
+    assert b"export default" in script and b".tl" in styles
+
+
+def test_the_code_of_a_study_names_it():
+    bench = Bench.study("agreement", knobs={"texts": 6})
+    text = takeaway.code("study", bench._drive.lanes[0].request, 2)
+    assert "Bench.study(" in text and "method='agreement'" in text and "'texts': 6" in text
 
 
 def test_the_page_needs_no_torch_numpy_or_pandas():

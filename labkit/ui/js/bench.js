@@ -4,6 +4,8 @@
 const LAYOUTS = {
   entropy: { look: "lay-ent", live: true, views: (store) => [makePanel(store, distView(store), "dist", { hero: true }), makePanel(store, curveView(store), "curve")] },
   draft_trees: { look: "lay-tree", live: false, views: (store) => [makePanel(store, treeView(store), "tree", { hero: true }), makePanel(store, costView(store), "cost")] },
+  decode: { look: "lay-dec", live: false, charts: true, views: (store) => [makePanel(store, costView(store), "cost")] },
+  study: { look: "lay-study", live: false, charts: true, guest: true, views: () => [] },
   acceptance: { look: "lay-acc", live: false, charts: true, views: (store) => [makePanel(store, verifyView(store), "verify", { hero: true }), makePanel(store, byPositionView(store), "bypos"), makePanel(store, checkView(store), "check")] },
 };
 
@@ -12,7 +14,7 @@ function wholeEngine({ methods, transforms, models, status }) {
   const knobs = (list) => list.map((knob) => ({ unit: "", help: "", choices: [], live: false, scale: "linear", ...knob }));
   const whole = (one, more) => ({ paper: "", summary: "", ...more, ...one, knobs: knobs(one.knobs ?? []) });
   return {
-    methods: methods.map((one) => whole(one, { lossless: true, drafts: "" })),
+    methods: methods.map((one) => whole(one, { lossless: true, drafts: "", charts: [], study: false })),
     transforms: transforms.map((one) => whole(one)),
     models: models.map((one) => ({ role: "target", parameters: 0, default: false, ...one })),
     status: { device: "cpu", target: "", draft: "", ...status },
@@ -66,7 +68,7 @@ function hear(store, kind, fields, buffers) {
 function listenToKeys(store, root, signal) {
   const keys = (event) => {
     const inside = root.contains(event.target);
-    if (!inside && !(store.host === "voila" && event.target === document.body)) return;
+    if (!inside && (store.guest || !(store.host === "voila" && event.target === document.body))) return;
     if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
     const field = event.target.closest?.("input, textarea, select");
     if (field || (event.target.closest?.("[data-roving], .tl-table, .tl-menu") && event.key !== "Escape")) return;
@@ -104,6 +106,7 @@ function render({ model, el }) {
   const root = html("div", { class: "tl", tabindex: -1, "data-lm-suppress-shortcuts": "true", role: "region", "aria-label": "Token Lab bench" });
   store.root = root;
   store.host = hostName();
+  store.guest = Boolean(layout.guest); // stands on a page under another bench: no head, no keys but its own
   store.trouble = null;
   store.lanes[0].wish = null;
   store.actions = makeActions(store);
@@ -115,20 +118,21 @@ function render({ model, el }) {
   const tip = makeTip(store);
   const compare = makeCompare(store);
   const views = layout.views(store);
-  const pictures = () => views.filter((panel) => panel.svg()).map((panel) => [panel.view.title, panel.svg()]);
+  const own = ownCharts(store);
+  const pictures = () => [...views, ...own.panels].filter((panel) => panel.svg()).map((panel) => [panel.view.title, panel.svg()]);
   const takeaway = makeTakeaway(store, pictures, model.get("_css"));
-  const transport = makeTransport(store, [compare.element, takeaway.element]);
-  const lanes = makeLanes(store, tip);
+  const transport = makeTransport(store, store.guest ? [takeaway.element] : [compare.element, takeaway.element]);
+  const lanes = store.guest ? makeProgress(store) : makeLanes(store, tip);
   const knobs = makeKnobs(store, layout.live);
-  const page = html("div", { class: `tl-page ${layout.look}` }, lanes.element, knobs.element, ...views.map((panel) => panel.element));
-  root.append(patterns(), head.element, transport.element, alarm, page, tip.element);
+  const page = html("div", { class: `tl-page ${layout.look}` }, lanes.element, knobs.element, ...views.map((panel) => panel.element), own.element);
+  root.append(patterns(), ...(store.guest ? [] : [head.element]), transport.element, alarm, page, tip.element);
   el.append(root);
 
-  const parts = [...views, transport, lanes, knobs, takeaway]; // views measure their place first, while nothing has been changed yet
+  const parts = [...views, own, transport, lanes, knobs, takeaway]; // views measure their place first, while nothing has been changed yet
   let fetching = null;
   const draw = (changes) => {
     if (!store.ready) return;
-    head.showTheme(store.theme);
+    if (!store.guest) head.showTheme(store.theme);
     for (const part of parts) part.draw(changes);
     lanes.settle();
     if (layout.charts && !fetching && store.lanes[0].tokens.length) fetching = setTimeout(() => plotlyOnce(store).catch(() => {})); // the strip first
@@ -155,8 +159,9 @@ function render({ model, el }) {
     unsubscribe();
     model.off("msg:custom", listen);
     store.actions.stopReplay();
-    for (const panel of views) panel.view.close?.();
+    for (const panel of [...views, ...own.panels]) panel.view.close?.();
   };
 }
 
+globalThis[Symbol.for("labkit.bench")] ??= Promise.resolve({ render }); // for further benches of this page
 export default { render };

@@ -41,11 +41,13 @@ function chartTemplate(element) {
 
 /**
  * A panel with the figure that the pure view `name` makes of the lane on show, redrawn when the lane, its step or the theme
- * changes. `words` is the sentence under it.
+ * changes. `name` may be a function of the lane. Heading, sentence and height are the figure's own (its title and `meta`)
+ * unless they are given here.
  */
-function chartView(store, name, title, { words = "", height = 232, table } = {}) {
-  const plot = html("div", { class: "tl-plot", style: `height:${height}px`, role: "img", "aria-label": `${title} The numbers are in the table.` });
-  const element = html("div", { class: "tl-chart" }, plot, html("p", { class: "quiet tl-chartwords" }, words));
+function chartView(store, name, title = "", { words = "", height = 0, table } = {}) {
+  const plot = html("div", { class: "tl-plot", role: "img" });
+  const said = html("p", { class: "quiet tl-chartwords" }, words);
+  const element = html("div", { class: "tl-chart" }, plot, said);
   let figure = null;
   let library = null;
   let asked = "";
@@ -53,18 +55,29 @@ function chartView(store, name, title, { words = "", height = 232, table } = {})
   let busy = false;
   let count = 0;
   let later = 0;
+  const nameNow = () => (typeof name === "function" ? name(laneNow(store)) : name);
   const key = () => {
     const lane = laneNow(store);
-    return lane?.steps?.length ? [store.lane, lane.name, lane.at, lane.steps[lane.at - 1]?.emitted, store.theme].join("/") : "";
+    return lane?.steps?.length && nameNow() ? [nameNow(), store.lane, lane.name, lane.at, lane.opening?.request?.seed, lane.steps[lane.at - 1]?.emitted, store.theme].join("/") : "";
   };
+  const tall = () => height || figure?.layout?.meta?.height || 232;
+
+  function dress() {
+    plot.style.height = `${tall()}px`;
+    mark(plot, "aria-label", `${view.title} The numbers are in the table.`);
+  }
 
   async function paint() {
     size = store.size;
     const { data, layout } = structuredClone(figure);
+    if (!title) view.title = layout.title?.text ?? nameNow() ?? "";
+    if (!words) say(said, layout.meta?.words ?? "");
+    dress();
     // The panel has the title already; the figure's own is for files.
-    Object.assign(layout, { template: chartTemplate(element), title: undefined, autosize: true, height, width: plot.clientWidth || undefined });
+    Object.assign(layout, { template: chartTemplate(element), title: undefined, autosize: true, height: tall(), width: plot.clientWidth || undefined });
     await library.react(plot, data, layout, { displayModeBar: false, responsive: false });
     element.dataset.drawn = String(++count);
+    view.painted?.();
   }
 
   async function update() {
@@ -74,13 +87,14 @@ function chartView(store, name, title, { words = "", height = 232, table } = {})
       while (key() && key() !== asked) {
         const wanted = key();
         const lane = store.lane ?? 0;
-        const question = { ask: "figure", name, args: { lane, upto: laneNow(store).at, theme: store.theme } };
+        const question = { ask: "figure", name: nameNow(), args: { lane, upto: laneNow(store).at, theme: store.theme } };
         const [answer, drawer] = await Promise.all([store.ask(question), library ?? plotlyOnce(store)]);
         figure = JSON.parse(answer.figure);
         library = drawer;
         asked = wanted;
         plot.querySelector(".tl-none")?.remove();
         await paint();
+        if (store.actions.busy()) await new Promise((done) => setTimeout(done, CALM)); // a run goes on: leave it the machine
       }
     } catch (error) {
       asked = key(); // said once; the next step tries again
@@ -94,14 +108,15 @@ function chartView(store, name, title, { words = "", height = 232, table } = {})
 
   whenResized(plot, (width) => figure && library && library.relayout(plot, { width }));
   plot.append(emptyWords(laneNow(store), "Nothing to draw yet."));
-  return {
+  const view = {
     title,
     element,
     draw() {
       if (!key()) return;
-      clearTimeout(later);
-      if (key() !== asked && !figure) update();
-      else if (key() !== asked) later = setTimeout(update, CALM);
+      if (key() !== asked && figure && !store.actions.busy()) {
+        clearTimeout(later);
+        later = setTimeout(update, CALM);
+      } else if (key() !== asked) update();
       else if (figure && library && size !== store.size) paint();
     },
     table: table ?? (() => figureTable(figure)),
@@ -110,6 +125,31 @@ function chartView(store, name, title, { words = "", height = 232, table } = {})
       library?.purge(plot);
     },
   };
+  dress();
+  return view;
+}
+
+const OWN = 4; // panels for the charts that a method brings along
+
+/** The panels for the charts that the method on show brings along; those it does not fill are hidden. */
+function ownCharts(store) {
+  const box = html("div", { class: "tl-own a-own" });
+  const names = () => laneNow(store).opening?.charts ?? store.engine?.methods.find((one) => one.name === laneNow(store).wish?.method)?.charts ?? [];
+  const panels = Array.from({ length: OWN }, (_, place) => {
+    const panel = makePanel(store, chartView(store, () => names()[place]), "chart");
+    panel.view.painted = () => panel.draw(new Set());
+    return panel;
+  });
+  box.append(...panels.map((panel) => panel.element));
+  function draw(changes) {
+    box.hidden = !names().length;
+    mark(box, "data-charts", String(names().length));
+    panels.forEach((panel, place) => {
+      panel.element.hidden = place >= names().length;
+      if (!panel.element.hidden) panel.draw(changes);
+    });
+  }
+  return { element: box, draw, panels };
 }
 
 /** Any figure's numbers as a table: x as its axis names it, one column a trace, and the ends of whiskers where there are some. */

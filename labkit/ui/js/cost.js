@@ -10,14 +10,14 @@ function costView(store) {
     element,
     draw() {
       const lane = laneNow(store);
-      const next = JSON.stringify([store.lane, lane?.name, lane?.at, lane?.steps?.length, plainCost(store), lane?.opening?.request?.method]);
+      const next = JSON.stringify([store.lane, lane?.name, lane?.at, lane?.steps?.length, plainCost(store), store.plain?.seconds_of?.length, lane?.opening?.request?.method]);
       if (next === key) return;
       key = next;
       element.replaceChildren(...drawCost(store, lane));
       element.dataset.drawn = String(++count);
     },
     table() {
-      const [mine, plain] = [laneCost(laneNow(store)), plainCost(store)];
+      const [mine, plain] = [costNow(store), plainCost(store)];
       return { columns: ["", "this run", "plain"], rows: COST_ROWS.map(([name, read, , say]) => [name, mine ? say(read(mine)) : "", plain ? say(read(plain)) : "not yet measured"]) };
     },
   };
@@ -45,6 +45,15 @@ function laneCost(lane, upto = lane?.at ?? 0) {
   return sum;
 }
 
+/** The same for the lane on show, with the seconds of the run repeated in silence, once that is known for these steps. */
+function costNow(store) {
+  const lane = laneNow(store);
+  const sum = laneCost(lane);
+  const quiet = store.lane ? null : store.plain?.seconds_of;
+  if (!sum || !quiet || quiet.length < lane.at || !sameRequest(store.plain.of, lane.opening.request)) return sum;
+  return { ...sum, seconds: quiet.slice(0, lane.at).reduce((all, one) => all + one, 0) };
+}
+
 /**
  * The measured plain run, counted up to the same number of tokens: a second lane that decodes plainly, or `store.plain`,
  * what the shell obtained from the engine (steps as in a lane, or one sum of costs with its `tokens`); null until then.
@@ -66,7 +75,7 @@ function plainCost(store) {
 }
 
 function drawCost(store, lane) {
-  const mine = laneCost(lane);
+  const mine = costNow(store);
   if (!mine) return [emptyWords(lane, "The run has not begun: press Step.")];
   const plain = lane.opening?.request?.method === "plain" ? null : plainCost(store);
   const self = lane.opening?.request?.method === "plain";

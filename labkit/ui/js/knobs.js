@@ -130,7 +130,7 @@ function makeKnobs(store, live) {
   }
 
   function methodPicker() {
-    const methods = store.engine?.methods.filter((one) => store.page !== "acceptance" || one.drafts) ?? [];
+    const methods = store.engine?.methods.filter((one) => !one.study && (store.page !== "acceptance" || one.drafts)) ?? [];
     if (methods.length < 2) return null;
     const words = Object.fromEntries(methods.map((one) => [one.name, one.lossless ? one.title : `${one.title} (lossy)`]));
     const knob = { name: "method", label: "Method", kind: "choice", choices: methods.map((one) => one.name), help: "" };
@@ -146,6 +146,8 @@ function makeKnobs(store, live) {
       const sampling = SAMPLING_KNOBS.map((knob) => ofSampling(knob, false));
       const colour = put(COLOUR_KNOB, () => store.colour, (value) => store.set({ colour: value }), false, COLOUR_WORDS);
       box.replaceChildren(...sampling, colour, ofRequest(SEED_KNOB), more(...[methodPicker(), ...(method()?.knobs.map(ofMethod) ?? []), ofRequest(LENGTH_KNOB), ...models()].filter(Boolean)));
+    } else if (store.page === "study") {
+      box.replaceChildren(...(method()?.knobs.map(ofMethod) ?? []), ofSampling(temperature, true), more(...[ofRequest(SEED_KNOB), ...models()].filter(Boolean)));
     } else {
       // The acceptance page has its knobs in one row: what fits stays there, the rest is behind "more".
       const row = store.page === "acceptance";
@@ -175,7 +177,7 @@ function makeKnobs(store, live) {
     }
     for (const set of setters) set();
     const info = method();
-    say(title, live ? "Sampling" : info?.title ?? "Knobs");
+    say(title, live ? "Sampling" : store.guest ? "Knobs" : info?.title ?? "Knobs");
     mark(title, "title", info?.summary ?? "");
     say(paper, live ? "" : info?.paper ?? "");
     showTrouble(store, trouble, "knobs");

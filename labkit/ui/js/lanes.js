@@ -1,6 +1,6 @@
 // The panel of strips: one lane or two, the prompt, and the branch at a chosen token.
 
-const STRIP_TITLE = { entropy: "Entropy, token by token", draft_trees: "Tokens", acceptance: "Round" };
+const STRIP_TITLE = { entropy: "Entropy, token by token", draft_trees: "Tokens", decode: "Tokens", acceptance: "Round" };
 
 /** The ramp of the entropy classes. */
 function rampLegend() {
@@ -148,4 +148,30 @@ function makeLanes(store, tip) {
   }
   const settle = () => lanes.forEach((one) => one.strip.settle?.());
   return { element, draw, settle };
+}
+
+/** In place of strips: what a study asks, and how far it is. */
+function makeProgress(store) {
+  const title = html("h2");
+  const summary = html("p");
+  const bar = html("progress", { class: "tl-progress", max: 1, value: 0, "aria-label": "How far the study is" });
+  const count = html("span", { class: "quiet num" });
+  const trouble = html("div");
+  const go = button("Run", () => store.actions.run(), { look: "main", glyph: "run" });
+  const top = html("div", { class: "tl-top" }, title, summary, html("span", { class: "end tl-far" }, bar, count, go));
+  const element = html("section", { class: "tl-panel a-strip", "aria-label": "Study" }, top, trouble);
+  function draw() {
+    const lane = store.lanes[store.lane];
+    const info = store.engine?.methods.find((one) => one.name === (lane.wish ?? lane.request)?.method);
+    const notes = lane.steps[lane.at - 1]?.notes ?? {};
+    say(title, info?.title ?? "Study");
+    say(summary, info?.summary ?? "");
+    bar.max = notes.of ?? 1;
+    bar.value = lane.closing && lane.at === lane.steps.length ? bar.max : notes.done ?? 0;
+    say(count, notes.of ? `${notes.done} of ${notes.of}` : lane.steps.length ? counted(lane.steps.length, "step") : "");
+    bar.hidden = !lane.steps.length;
+    go.hidden = Boolean(lane.steps.length) || store.actions.busy();
+    showTrouble(store, trouble, "hero");
+  }
+  return { element, draw, settle() {} };
 }

@@ -40,7 +40,7 @@ function patterns() {
     pattern("hatch-cut", 6, -45, svg("path", { d: "M0 0v6", class: "pat-cut" }))));
 }
 
-const PAGES = [["entropy", "01_entropy.ipynb", "Entropy"], ["draft_trees", "02_draft_trees.ipynb", "Draft trees"], ["acceptance", "03_acceptance.ipynb", "Acceptance"]];
+const PAGES = [["entropy", "01_entropy.ipynb", "Entropy"], ["draft_trees", "02_draft_trees.ipynb", "Draft trees"], ["acceptance", "03_acceptance.ipynb", "Acceptance"], ["when_to_draft", "04_when_to_draft.ipynb", "When to draft"], ["timelines", "05_batches_and_timelines.ipynb", "Timelines"]];
 const NARROW = 1120; // CSS pixels; below it the knobs become a row
 const LATER = ["Attention", "Boundaries"];
 
@@ -72,16 +72,20 @@ function makeLooks(root, told, signal) {
   const wide = new ResizeObserver(() => root.toggleAttribute("data-narrow", root.clientWidth > 0 && root.clientWidth <= NARROW));
   wide.observe(root);
   signal.addEventListener("abort", () => wide.disconnect());
-  return {
-    theme: (theme) => ((chosen = theme), settle()),
-    size: (size) => told({ size: (root.dataset.size = size) }),
-  };
+  // All benches of a page look alike, whichever has the switches.
+  document.addEventListener("labkit-looks", ({ detail: { theme, size } }) => {
+    if (theme) chosen = theme;
+    settle();
+    if (size) told({ size: (root.dataset.size = size) });
+  }, { signal });
+  const tell = (detail) => document.dispatchEvent(new CustomEvent("labkit-looks", { detail }));
+  return { theme: (theme) => tell({ theme }), size: (size) => tell({ size }) };
 }
 
 /** The head: wordmark, themes, who answers, and the two switches of the looks. */
 function drawHead(page, looks, models) {
-  const here = (name) => (name === page ? "page" : null);
-  const links = PAGES.map(([name, file, title]) => html("a", { href: file, "aria-current": here(name) }, title));
+  const here = (name, file) => (name === page || location.pathname.endsWith(file) ? "page" : null);
+  const links = PAGES.map(([name, file, title]) => html("a", { href: file, "aria-current": here(name, file) }, title));
   const later = LATER.map((title) => html("span", { class: "later", title: "not in this stage yet" }, title));
   const flip = (words, on, off, set) => {
     const one = button(words, () => {

@@ -179,7 +179,7 @@ function makeCompare(store) {
       menu.open(false);
       store.actions.compare(change.seed === undefined ? "second" : name, { ...wish, ...change });
     }, { look: "bare" });
-    const methods = (store.engine?.methods ?? []).filter((one) => one.name !== wish.method);
+    const methods = (store.engine?.methods ?? []).filter((one) => one.name !== wish.method && !one.study);
     list.replaceChildren(...methods.map((one) => go(one.title, { method: one.name, knobs: {} })), go("same method, next seed", { seed: (wish.seed + 1) % 1000 }),
       go(wish.temperature > 0 ? "same method, greedy" : "same method, temperature 0.8", { temperature: wish.temperature > 0 ? 0 : 0.8 }));
     if (store.lanes.length > 1) list.append(button("close the second lane", () => (menu.open(false), store.actions.close()), { look: "bare" }));

@@ -42,6 +42,10 @@ function makeTransport(store, menus) {
     const tree = stepTree(step_);
     const taken = step_.emitted.length;
     const last = lane.pieces[step_.emitted.at(-1)] ?? "";
+    if (!taken) {
+      const name = `Step ${place + 1}`;
+      return html("button", { type: "button", tabindex: -1, style: "--n:1", "data-step": place, "aria-label": name, title: name }, html("i"));
+    }
     const words = tree
       ? `Step ${place + 1}: ${tree.path.length} of ${tree.tokens.length} accepted${tree.added === null ? "" : `, then ${pieceSpoken(last)} from the target`}`
       : `Step ${place + 1}: ${counted(taken, "token")}, ${pieceSpoken(last)}`;
@@ -61,7 +65,7 @@ function makeTransport(store, menus) {
     const all = tokens ? lane.tokens : lane.steps;
     for (; known < all.length; known++) cells.push(tokens ? tokenCell(all[known], known) : stepCell(all[known], known, lane));
     time.append(...cells.slice(time.childElementCount));
-    time.classList.toggle("fine", (tokens ? cells.length : lane.tokens.length) > 48);
+    time.classList.toggle("fine", (tokens || store.guest ? cells.length : lane.tokens.length) > 48);
   }
 
   function place(lane) {
