@@ -217,7 +217,7 @@ class Session:
     def _settle(self) -> None:
         if self._early is not None:  # drafted, never scored: rows of half the layers are no rows
             self.cache.keep(self._early.base, [])
-            self._early = None
+            self._early = self._logits = None  # the root went with them
         if self._scored is not None:  # scored but nothing accepted: its rows must leave the cache
             self.commit([])
 

@@ -92,7 +92,7 @@ class DEL(Speculative):
             raise KnobError(f"Shallowest exit is {self.shallowest}, deeper than the deepest: choose 1 to {deepest}.")
         self.allowed = range(self.shallowest, deepest + 1)
         self.shadows = Shadows(layers, self.discount)
-        self.loaded = 0  # layers, so far
+        self.loaded = session.ledger.layers + session.ledger.early.layers  # so far
 
     def grid(self) -> list[list[float]]:
         """TPL of every exit layer l = 1 ... L - 1 and length d = 0 ... `longest`, [L - 1, longest + 1]."""

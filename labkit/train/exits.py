@@ -19,7 +19,8 @@ from transformers import LlamaForCausalLM
 
 from labkit import parts
 from labkit.models import ADDED, SHIPPED, load_model
-from labkit.train import attention, figures
+from labkit.train import figures
+from labkit.train.card import write_card
 from labkit.train.plan import Plan
 from labkit.train.pretrain import Trainer, pretrain
 from labkit.train.runs import record, refuse_to_overwrite
@@ -159,6 +160,34 @@ def measure(tokens: TokenSet) -> dict[str, dict]:
     return found
 
 
+def card(training: dict, found: dict[str, dict]) -> str:
+    """What the model card says about the part: how it came about, and the target before and after."""
+    layers = {when: found[when]["layers"] for when in found}
+    numbers = [str(layer) for layer in range(1, len(layers["after"]["loss"]) + 1)]
+    lines = [
+        f"Makes the model `lab-exits` of the target: a change of rank {RANK} of every matrix in its blocks, and the norms' gains "
+        f"({training['parameters'] / 1e6:.1f} M numbers), after which the final norm and the LM head can read every layer. "
+        f"{training['tokens'] / 1e6:.1f} M tokens in {training['minutes']:.0f} minutes ({training['device']}, "
+        f"{training['dtype']}, PyTorch {training['torch']}), LayerSkip's recipe: layers dropped up to {DROPOUT:.0%} of the "
+        f"time, deeper ones more often; every exit learns, {OWN_LAW:.0%} from the last layer's law and the rest from the text; "
+        f"the exits are {EXIT_SHARE:.0%} of the loss, the last layer on the text is the rest. On the held-out files:\n",
+        f"| layer | {' | '.join(numbers)} |",
+        "|---" * (len(numbers) + 1) + "|",
+    ]
+    names = {"argmax": "the last layer's first choice", "alpha": "alpha with the last layer", "loss": "nats/token"}
+    for key, words in names.items():
+        for when in found:
+            lines.append(f"| {words}, {when} | {' | '.join(f'{value:.2f}' for value in layers[when][key])} |")
+    paid = []
+    for when in found:
+        losses = " and ".join(f"{loss['nats_per_token']:.3f}" for loss in found[when]["loss"].values())
+        needles = ", ".join(f"{of['accuracy']:.2f}" for of in found[when]["needles"].values() if of["cases"])
+        paid.append(f"{when} {losses} nats/token and {needles} of the needles given back")
+    windows = " and ".join(f"{int(length):,}" for length in found["after"]["loss"])
+    lines.append(f"\nThe last layer's price: {'; '.join(paid)} (windows of {windows}; needles from near to far).\n")
+    return "\n".join(lines)
+
+
 def train_exits(
     tokens: int | None = None,
     *,
@@ -186,6 +215,10 @@ def train_exits(
     if resume is not None:
         trainer.resume(resume, tokens)
     pretrain(trainer, place, report)
-    training = {"training": record(trainer, None) | {"rank": RANK, "dropout": DROPOUT, "exit_share": EXIT_SHARE}}
-    parts.save(NAME, trainer.tensors(), BASE, training)  # the model that is measured next is loaded from it
-    return parts.save(NAME, trainer.tensors(), BASE, training | measure(corpus))
+    made = trainer.tensors()
+    training = record(trainer, None) | {"rank": RANK, "parameters": sum(tensor.numel() for tensor in made.values())}
+    parts.save(NAME, made, BASE, {})  # the model that is measured next is loaded from it
+    found = measure(corpus)
+    file = parts.save(NAME, made, BASE, {"training": training, **found, "card": card(training, found)})
+    write_card(SHIPPED[BASE].parent)
+    return file

@@ -42,7 +42,7 @@ def lens(trace: Trace, upto: int | None = None, *, theme: str = "light") -> go.F
         title="What would each layer have drafted?",
         meta={"words": words + "Framed: it did draft here.", "height": 320},
         showlegend=False,
-        xaxis={"side": "top", "showgrid": False},
+        xaxis={"title": "the text", "showgrid": False},
         yaxis={"title": "layer", "autorange": "reversed", "showgrid": False},
     )
     if not table:
