@@ -120,7 +120,8 @@ class DEL(Speculative):
             laws.append(q)
             if raw.max() < doubt:
                 break
-        self.notes = {"exit": layer, "length": length, "doubt": doubt, "acceptance": self.shadows.acceptance, "tpl": grid}
+        rounded = [[round(value, 6) for value in line] for line in grid]  # a trace holds one of each round
+        self.notes = {"exit": layer, "length": length, "doubt": doubt, "acceptance": self.shadows.acceptance, "tpl": rounded}
         return Proposal(tree, torch.stack(laws) if laws else None)  # at temperature 0 the raw law, for show only
 
     def observe(self, session, tree, scores):
