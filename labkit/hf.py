@@ -59,7 +59,7 @@ class HuggingFaceRunner:
         config = model.config.get_text_config()
         weight = model.get_input_embeddings().weight
         self.device, self.dtype, self.vocabulary = weight.device, weight.dtype, config.vocab_size
-        self.parameters = model.num_parameters()
+        self.parameters, self.depth = model.num_parameters(), config.num_hidden_layers
         self.context = getattr(config, "max_position_embeddings", None) or 2048
         if window := getattr(config, "sliding_window", None):  # our mask lets every token see all before it: right up to here
             self.context = min(self.context, window)

@@ -132,6 +132,7 @@ class LlamaRunner:
         # folded norms: rms_norm(x) * g @ W.T == rms_norm(x) @ (W * g).T
         self.head = product((model.lm_head.weight * body.norm.weight).detach())
         self.layers = [self._layer(layer) for layer in body.layers]
+        self.depth = len(self.layers)
         angles = torch.arange(self.context, dtype=torch.float32)[:, None] * body.rotary_emb.inv_freq.cpu().float()
         turns = torch.complex(angles.cos(), angles.sin()) * body.rotary_emb.attention_scaling  # rounded as transformers does
         wide = torch.complex128 if self.dtype == torch.float64 else torch.complex64
@@ -172,18 +173,42 @@ class LlamaRunner:
         With a cache of several rows, `ids` and `positions` hold as many tokens for each, row by row, and `mask` is
         [rows, 1, tokens a row, w].
         """
-        n, past, rows = ids.shape[0], cache.length, cache.rows
-        new = n // rows
-        kv, total = cache.room(new), past + new
-        rotated = self.heads + self.kv_heads
-        turns = self.turns[positions]
         states = self.embedding[ids]  # [n, d]
         trail = [states] if hidden else None
+        states = self.through(range(self.depth), states, positions, mask, cache, cache.length, trail)
+        return self.speak(states[first:]), torch.stack(trail) if hidden else None
+
+    def speak(self, states: Tensor) -> Tensor:
+        """Logits [..., V] that the final norm and the LM head read in `states` [..., d], of the last layer or of any other."""
+        return self.head(F.rms_norm(states, states.shape[-1:], None, self.eps))
+
+    def through(
+        self,
+        layers: range,
+        states: Tensor,
+        positions: Tensor,
+        mask: Tensor | None,
+        cache: LlamaCache,
+        past: int,
+        trail: list[Tensor] | None,
+    ) -> Tensor:
+        """Take `states` [n, d] through some of the layers; their keys and values go behind the first `past` tokens.
+
+        What each layer hands on is appended to `trail`. `positions` and `mask` are those of `forward`. The cache then holds
+        past + n tokens (past + n / rows, if it has several), as far as these layers are concerned.
+        """
+        n, rows = states.shape[0], cache.rows
+        new = n // rows
+        total = past + new
+        kv = cache.room(total - cache.length)
+        rotated = self.heads + self.kv_heads
+        turns = self.turns[positions]
         if mask is None and new > 1:
             mask = torch.full((new, new), float("-inf"), dtype=self.dtype, device=self.device).triu_(1)
         narrow = self.dtype in (torch.bfloat16, torch.float16)
         width = (states.shape[-1],)
-        for number, (qkv, bias, out, out_bias, gate_up, down) in enumerate(self.layers):
+        for number in layers:
+            qkv, bias, out, out_bias, gate_up, down = self.layers[number]
             parts = qkv(F.rms_norm(states, width, None, self.eps), bias).view(n, -1, self.size)
             turning = parts[:, :rotated]
             if narrow:
@@ -204,8 +229,7 @@ class LlamaRunner:
             states = out(mixed, out_bias, states)
             gate, up = gate_up(F.rms_norm(states, width, None, self.eps)).chunk(2, -1)
             states = down(F.silu(gate) * up, None, states)
-            if hidden:
+            if trail is not None:
                 trail.append(states)
         cache.length = total
-        logits = self.head(F.rms_norm(states[first:], width, None, self.eps))
-        return logits, torch.stack(trail) if hidden else None
+        return states

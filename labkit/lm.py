@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-import time
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from labkit.early import EarlyChain, exits
 from labkit.errors import LabError, PromptError
 from labkit.law import NOT_NUMBERS, Law, entropy
+from labkit.ledger import Ledger
 from labkit.trace import Belief, Cost, Step, Tree
 
 ALTERNATIVES = 12  # how many of the likeliest tokens a belief names
-
-
-class Ledger:
-    """Counts forwards, tokens and seconds of one model of a run; target and draft have one each."""
-
-    def __init__(self):
-        self.forwards = self.tokens = 0
-        self.seconds = 0.0
-
-    def add(self, tokens: int, seconds: float) -> None:
-        self.forwards += 1
-        self.tokens += tokens
-        self.seconds += seconds
 
 
 class Scores(NamedTuple):
@@ -81,6 +69,7 @@ class Session:
         self._fed: dict[int, int] = {}  # nodes of that tree that were fed, and their rows behind the context's in the cache
         self._sights: dict[int, int] = {-1: 0}  # what each of them sees of these rows, one bit a row
         self._rows: dict[int, Tensor] | Tensor | None = None  # logits by node, or [N+1, V] with the root's first
+        self._early: EarlyChain | None = None  # drafted by the first layers, not scored yet
         if not self.ids:
             raise PromptError("The prompt is empty: write at least one token.")
 
@@ -97,30 +86,14 @@ class Session:
 
     def _forward(self, tokens: list[int], places: list[int], mask: Tensor | None, first: int, hidden: bool):
         """One forward of `tokens` at the positions `places`, counted and timed."""
-        started = time.perf_counter()
         device = self.runner.device
         if mask is not None:
             mask = mask.to(device, self.runner.dtype)
-        if (length := max(places) + 1) > self.runner.context:  # a wide tree may hold more tokens than there are places left
-            raise PromptError(
-                f"The context would grow to {length:,} tokens, the model holds {self.runner.context:,}: "
-                f"use a shorter prompt or fewer new tokens."
+        with self.ledger.forward(self.runner, len(tokens), self.runner.depth, max(places) + 1):
+            logits, trail = self.runner.forward(
+                torch.tensor(tokens, device=device), torch.tensor(places, device=device), mask, self.cache, first, hidden
             )
-        try:
-            with torch.inference_mode():
-                logits, trail = self.runner.forward(
-                    torch.tensor(tokens, device=device), torch.tensor(places, device=device), mask, self.cache, first, hidden
-                )
-                logits = logits if logits.dtype == torch.float64 else logits.float()
-        except torch.OutOfMemoryError:
-            raise LabError(
-                f"Out of memory at {self.cache.length + len(tokens):,} tokens of context: "
-                f"use a shorter prompt, a smaller tree or model."
-            ) from None
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        self.ledger.add(len(tokens), time.perf_counter() - started)
-        return logits, trail
+            return _full(logits), trail
 
     @property
     def logits(self) -> Tensor:
@@ -154,6 +127,10 @@ class Session:
 
     def score(self, tree: Tree, hidden: bool = False) -> Scores:
         """One forward over a tree hung on the last committed token. Raises `PromptError` when the context is full."""
+        if self._early is not None and self._early.tree is tree:
+            early, self._early = self._early, None
+            rows, trail = early.finish(self.ledger)
+            return self._remember(tree, _full(rows), trail)
         self._settle()
         tokens = self._unfed(root=hidden)
         first = max(len(tokens) - 1, 0)
@@ -161,9 +138,34 @@ class Session:
             rows, trail = self._feed(tokens + tree.tokens, tuple(tree.parents), first, hidden)
         if not tokens:  # the root was fed earlier, its row is known
             rows = torch.cat([self._logits[None], rows]) if tree.tokens else self._logits[None]
+        return self._remember(tree, rows, trail[:, first:] if hidden else None)
+
+    def _remember(self, tree: Tree, rows: Tensor, hidden: Tensor | None) -> Scores:
         self._scored, self._rows = tree, rows
         self._fed = dict(enumerate(range(len(tree.tokens))))
-        return Scores(rows, trail[:, first:] if hidden else None)
+        return Scores(rows, hidden)
+
+    def early(self, tree: Tree, layer: int) -> Tensor:
+        """What layer `layer` (1 to L - 1) says behind the newest node of `tree`, a chain that is still growing: logits [V].
+
+        Hangs on the last committed token. Only the first `layer` layers run, over what they have not seen yet; that counts as
+        drafting. `score(tree)` goes on from their states with the other layers, and gives hidden states too. Raises
+        `ModelError` for a model that cannot stop between its layers.
+        """
+        if self._early is None or self._early.tree is not tree:
+            self._settle()
+            lead = self._unfed(root=True)
+            self._early = EarlyChain(self.runner, self.cache, tree, layer, lead)
+        return _full(self._early.draft(self.ledger.early))
+
+    def speak(self, states: Tensor) -> Tensor:
+        """Logits [..., V] that the final norm and the LM head read in `states` [..., d] of any layer.
+
+        Its time counts as the target's. Raises `ModelError` as `early` does.
+        """
+        exits(self.runner)
+        with self.ledger.timed(self.runner):
+            return _full(self.runner.speak(states))
 
     def grow(self, tree: Tree, nodes: list[int] | None = None, hidden: bool = False) -> Scores:
         """One forward over `nodes` of a tree that is still growing (None = all that were not fed yet), behind those fed before.
@@ -211,6 +213,9 @@ class Session:
             self._prompt = None
 
     def _settle(self) -> None:
+        if self._early is not None:  # drafted, never scored: rows of half the layers are no rows
+            self.cache.keep(self._early.base, [])
+            self._early = self._logits = None  # the root went with them
         if self._scored is not None:  # scored but nothing accepted: its rows must leave the cache
             self.commit([])
 
@@ -253,10 +258,14 @@ class Session:
     def cost(self) -> Cost:
         """What this session and its draft have cost so far."""
         mine, theirs = self.ledger, self.draft.ledger if self.draft else Ledger()
+        early = mine.early
         held = self.cache.bytes + (self.draft.cache.bytes if self.draft else 0)
-        return Cost(
-            mine.forwards, mine.tokens, mine.seconds, theirs.forwards, theirs.tokens, theirs.seconds, 0.0, held
-        )
+        drafted = (theirs.forwards + early.forwards, theirs.tokens + early.tokens, theirs.seconds + early.seconds)
+        return Cost(mine.forwards, mine.tokens, mine.seconds, *drafted, 0.0, held)
+
+
+def _full(logits: Tensor) -> Tensor:
+    return logits if logits.dtype == torch.float64 else logits.float()
 
 
 def beliefs(rows: Tensor, tokens: list[int], laws: bool = False) -> list[Belief]:

@@ -14,7 +14,10 @@ from labkit.engine.protocol import NO_DRAFT, ModelInfo
 from labkit.errors import ModelError, PromptError
 from labkit.paths import DATA
 
-SHIPPED = {"lab-target": DATA / "models" / "target", "lab-draft": DATA / "models" / "draft"}
+SHIPPED = {name: DATA / "models" / name.removeprefix("lab-") for name in ("lab-target", "lab-draft")}
+# Shipped models that are another's weights with a trained part added: the other one, and the part (see `labkit.parts`).
+ADDED = {"lab-exits": ("lab-target", "exits")}
+SHIPPED |= {name: SHIPPED[base] for name, (base, _) in ADDED.items()}
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}
 # Parameters below which one torch thread serves best on a CPU. The shipped target (7M) gains nothing from a second one on a
 # quiet machine, and beside a browser and notebooks that share two cores its threads wait for each other: 17 ms a step
@@ -207,6 +210,10 @@ def load_model(name: str, device: torch.device, dtype: torch.dtype):
         ) from problem
     if missing := report["missing_keys"]:  # transformers fills them with noise and goes on
         raise ModelError(f"The model {name!r} lacks the weights {min(missing)!r}: give the folder all its *.safetensors.")
+    if name in ADDED:
+        from labkit.parts import merge
+
+        merge(model, *ADDED[name])
     return model
 
 
@@ -229,7 +236,8 @@ def load_runner(name: str, device: torch.device, dtype: torch.dtype):
 def names(target: str, draft: str) -> tuple[str, str]:
     """The full names of a pair: "" is the default, and an own target has no draft unless one is named."""
     if not draft:
-        draft = default_name("draft") if target in ("", default_name("target")) else NO_DRAFT
+        kin = target in ADDED and default_name("draft") in SHIPPED  # they share a vocabulary
+        draft = default_name("draft") if kin or target in ("", default_name("target")) else NO_DRAFT
     return target or default_name("target"), draft
 
 

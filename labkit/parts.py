@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from labkit.errors import ModelError
-from labkit.models import folder_of
+from labkit.models import ADDED, folder_of
 from labkit.paths import DATA
 
 FOLDER = DATA / "models" / "parts"
@@ -25,6 +25,8 @@ WEIGHTS, TOKENIZER = "*.safetensors", "tokenizer.json"  # the files of a model t
 def fingerprint(model: str, of: str = WEIGHTS) -> str:
     """Sixteen hex digits of the weights, or the tokenizer, of the model `model` (name or folder)."""
     files = sorted(Path(folder_of(model)).glob(of))
+    if model in ADDED and of == WEIGHTS:
+        files.append(FOLDER / f"{ADDED[model][1]}.safetensors")
     return hashlib.sha256(b"".join(hashlib.sha256(file.read_bytes()).digest() for file in files)).hexdigest()[:16]
 
 
@@ -44,11 +46,14 @@ def load(name: str, runner, folder: Path = FOLDER) -> dict[str, Tensor]:
     Raises `ModelError` when there is no such part, or when it was trained for other weights (or another tokenizer) than the
     runner's.
     """
+    return _read(name, getattr(runner, "name", ""), runner.device, folder)
+
+
+def _read(name: str, own: str, device: torch.device, folder: Path) -> dict[str, Tensor]:
     file = folder / f"{name}.safetensors"
     if not file.is_file():
         raise ModelError(f"The trained part {name!r} is not here: make it with `labkit train {name}`.")
     with safe_open(file, "pt") as part:
-        own = getattr(runner, "name", "")
         if not own or part.metadata().get("model") != fingerprint(own, part.metadata().get("of", WEIGHTS)):
             model = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))["model"]
             raise ModelError(
@@ -56,6 +61,20 @@ def load(name: str, runner, folder: Path = FOLDER) -> dict[str, Tensor]:
                 f"or make a part of its own with `labkit train {name}`."
             )
         tensors = {key: part.get_tensor(key) for key in part.keys()}
-    return {
-        key: tensor.to(runner.device, torch.float32 if tensor.is_floating_point() else None) for key, tensor in tensors.items()
-    }
+    return {key: tensor.to(device, torch.float32 if tensor.is_floating_point() else None) for key, tensor in tensors.items()}
+
+
+@torch.no_grad()
+def merge(model, base: str, name: str, folder: Path = FOLDER) -> None:
+    """Put the part `name` into a transformers model loaded from `base`: plain weights come out.
+
+    A weight W with tensors "W.a" [rank, in] and "W.b" [out, rank] becomes W + B A; one with a tensor "W" is replaced.
+    Raises `ModelError` as `load` does.
+    """
+    tensors = _read(name, base, model.device, folder)
+    for key, weight in model.named_parameters():
+        if f"{key}.a" in tensors:
+            wide = torch.promote_types(weight.dtype, torch.float32)
+            weight.copy_(weight.to(wide) + tensors[f"{key}.b"].to(wide) @ tensors[f"{key}.a"].to(wide))
+        elif key in tensors:
+            weight.copy_(tensors[key])

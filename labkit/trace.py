@@ -47,7 +47,10 @@ class Request(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 
 class Cost(msgspec.Struct, omit_defaults=True):
-    """Counted, never estimated: forward calls, tokens fed, and wall-clock seconds; draft and target apart."""
+    """Counted, never estimated: forward calls, tokens fed, and wall-clock seconds; draft and target apart.
+
+    Forwards of the target's first layers only are drafting.
+    """
 
     target_forwards: int = 0
     target_tokens: int = 0

@@ -13,9 +13,8 @@ import pytest
 import tiny_models
 import torch
 from hypothesis import HealthCheck, settings
-from transformers import AutoModelForCausalLM
 
-from labkit.models import SHIPPED, load
+from labkit.models import load, load_model
 from labkit.paths import DATA
 from labkit.run import run
 from labkit.trace import Request, Trace
@@ -85,8 +84,7 @@ def greedy_text():
 
         missing = [prompt for prompt in prompts if key(prompt) not in known]
         if missing:
-            folder = SHIPPED.get(pair.target_name, pair.target_name)
-            model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float64, local_files_only=True).eval()
+            model = load_model(pair.target_name, torch.device("cpu"), torch.float64)
             for length in {len(prompt) for prompt in missing}:
                 batch = [prompt for prompt in missing if len(prompt) == length]
                 out = model.generate(

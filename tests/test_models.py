@@ -58,15 +58,33 @@ def test_the_shipped_pair(shipped32):
 
 
 def test_available_reads_without_loading():
-    target, draft = available()
+    target, draft, exits = available()
     assert (target.name, target.role, target.default) == ("lab-target", "target", True)
     assert (draft.name, draft.role, draft.default) == ("lab-draft", "draft", True)
+    assert (exits.name, exits.role, exits.default) == ("lab-exits", "target", False)
+    assert exits.parameters == target.parameters
     shapes = {}
-    for info in (target, draft):
+    for info in (target, draft, exits):
         config = json.loads((SHIPPED[info.name] / "config.json").read_text())
         shapes[info.name] = (config["num_hidden_layers"], config["hidden_size"], config["vocab_size"])
         assert (info.layers, info.width, info.vocabulary) == shapes[info.name]
     assert target.parameters > 5 * draft.parameters > 0
+
+
+def test_the_target_that_learnt_to_exit():
+    """The shipped target's weights with a trained part added: plain weights of the same shape, in every dtype."""
+    assert models.names("lab-exits", "") == ("lab-exits", "lab-draft")
+    made = {name: models.load_model(name, torch.device("cpu"), torch.float64) for name in ("lab-target", "lab-exits")}
+    weights = {name: dict(model.named_parameters()) for name, model in made.items()}
+    assert weights["lab-target"].keys() == weights["lab-exits"].keys()
+    same = {key for key, weight in weights["lab-exits"].items() if torch.equal(weight, weights["lab-target"][key])}
+    assert same == {"model.embed_tokens.weight"}, "every matrix and norm of the blocks learnt something"
+    for dtype, tolerance in ((torch.float32, 1e-6), (torch.bfloat16, 0.01)):
+        key = "model.layers.0.mlp.up_proj.weight"
+        rough = dict(models.load_model("lab-exits", torch.device("cpu"), dtype).named_parameters())[key]
+        torch.testing.assert_close(rough.double(), weights["lab-exits"][key], rtol=tolerance, atol=tolerance)
+    pair = load("lab-exits")
+    assert (pair.target_name, pair.draft_name) == ("lab-exits", "lab-draft")
 
 
 def test_parameters_are_counted_from_the_headers(tmp_path):
@@ -80,7 +98,7 @@ def test_other_models_by_environment(folder, monkeypatch):
     monkeypatch.setenv("LABKIT_MODELS", f"some/hub-id, {folder}")
     assert models.default_name("draft") == NO_DRAFT, "the shipped draft speaks another language"
     names = [info.name for info in available()]
-    assert names == [str(folder), "lab-target", "lab-draft", "some/hub-id"]
+    assert names == [str(folder), "lab-target", "lab-draft", "lab-exits", "some/hub-id"]
     pair = load()
     assert (pair.target_name, pair.draft, pair.draft_name) == (str(folder), None, "")
     monkeypatch.setenv("LABKIT_DRAFT", str(folder))
@@ -88,6 +106,7 @@ def test_other_models_by_environment(folder, monkeypatch):
     pair = load()
     assert (pair.draft_name, pair.target.dtype, pair.draft.dtype) == (str(folder), torch.float64, torch.float64)
     assert load("lab-target", dtype="float32").draft is None, "a target of one's own choice comes alone"
+    assert models.names("lab-exits", "") == ("lab-exits", NO_DRAFT), "the draft named speaks another language"
     monkeypatch.setenv("LABKIT_DEVICE", "warp")
     with pytest.raises(ModelError, match="There is no device 'warp': choose cpu or cuda."):
         load()
@@ -132,7 +151,7 @@ def test_pieces_never_fail(shipped32):
     ("ask", "sentence"),
     [
         (("no-org/no-such-model", "none"), "There is no model 'no-org/no-such-model' here"),
-        (("nonsense", "none"), "There is no model 'nonsense' here: choose lab-target, lab-draft or a folder"),
+        (("nonsense", "none"), "There is no model 'nonsense' here: choose lab-target, lab-draft, lab-exits or a folder"),
         (("lab-target", "nobody/nothing"), "There is no model 'nobody/nothing' here"),
         (("/no/such/folder", "none"), "There is no model folder '/no/such/folder': check the path."),
         (("./nowhere", "none"), "There is no model folder './nowhere'"),

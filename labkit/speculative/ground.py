@@ -34,10 +34,11 @@ class Speculative(Method):
     """Base of every method that drafts a tree and lets the target check it.
 
     `verifier` decides at temperatures above 0: V2 needs the laws the drafts were drawn from, V1 does without. A method may
-    make it a knob, or give a `decide` of its own.
+    make it a knob, or give a `decide` of its own. `hidden`: `observe` wants the target's hidden states too.
     """
 
     verifier = RESIDUAL
+    hidden = False
 
     def start(self, session: Session) -> None:
         """Called once, before the first proposal."""
@@ -54,7 +55,7 @@ class Speculative(Method):
         self.start(session)
         while True:
             tree, laws = self.propose(session, rng)
-            scores = session.score(tree)
+            scores = session.score(tree, self.hidden)
             outcome, p = self.check(session, tree, laws, scores, rng)
             session.commit(outcome.path)
             if session.draft:  # what the target refused must leave the draft's cache too

@@ -46,6 +46,7 @@ slightly different corpus. The same corpus, seed, thread count and machine give 
 def write_card(folder: Path) -> None:
     """Write `folder`/README.md from the `training.json` and `figures.json` of `folder`/target and `folder`/draft.
 
+    A part in `folder`/parts brings its own words, as "card" in its JSON.
     Raises ValueError when one of the two holds no weights.
     """
     folder = Path(folder)
@@ -57,6 +58,7 @@ def write_card(folder: Path) -> None:
     parts.append("## How they were trained\n\n" + "\n".join(_history(role, runs[role], digests) for role in roles))
     if all(found.values()):
         parts.append(_measures(found["target"], found["draft"], digests["target"]))
+    parts += [_part(file) for file in sorted((folder / "parts").glob("*.json"))]
     parts.append(_text([*runs["target"], *runs["draft"]]))
     parts += [_REBUILD, _LIMITS]
     (folder / "README.md").write_text("\n".join(parts), encoding="utf-8")
@@ -107,6 +109,11 @@ def _measures(target: dict, draft: dict, digest: str) -> str:
         f"\nTogether: acceptance rate alpha (mean of the sum of min(p, q)) {alphas}; the same first choice at "
         f"{pair['argmax']:.1%} of positions.\n"
     )
+
+
+def _part(file: Path) -> str:
+    """What the trainer of a part says about it."""
+    return f"## Trained part `{file.stem}`\n\n{read_json(file.parent, file.name).get('card', '')}"
 
 
 def _text(runs: list[dict]) -> str:

@@ -107,6 +107,26 @@ def ngrams(
     typer.echo(f"written: {file}")
 
 
+@app.command(epilog="Example: labkit train exits --tokens 2400000 --threads 1")
+def exits(
+    tokens: Annotated[int | None, typer.Option(help="Budget in tokens.")] = None,
+    device: Device = "cpu",
+    threads: Threads = None,
+    seed: Seed = 0,
+    rate: Rate = 3e-3,
+    resume: Resume = None,
+) -> None:
+    """Teach the shipped target's early layers to speak: a low-rank part that makes the model lab-exits (P157)."""
+    from labkit.train.exits import train_exits
+
+    try:
+        file = train_exits(tokens, device=device, threads=threads, seed=seed, rate=rate, resume=resume, report=typer.echo)
+    except ValueError as error:
+        typer.echo(f"Error: {error}", err=True)
+        raise typer.Exit(2) from None
+    typer.echo(f"written: {file}")
+
+
 @app.command(epilog="Example: labkit train tokenizer my-models/target --rebuild")
 def tokenizer(
     out: Annotated[Path, typer.Argument(help="Folder to write tokenizer.json into.")],

@@ -57,7 +57,7 @@ def train_model(
         guide.set_attn_implementation(attention.NAME if device == "cpu" else "sdpa")
     place = cache_folder() / role
     if resume is None:
-        _refuse_to_overwrite(place)
+        refuse_to_overwrite(place)
     fixed = {"batch": BATCH["cuda" if device.startswith("cuda") else "cpu"], "rate": rate, "seed": seed}
     plan = Plan.of(tokens or 10**12, **fixed)
     trainer = Trainer(role, plan, corpus, device, guide)
@@ -150,7 +150,8 @@ def _check(tokens, minutes, threads, rate, resume, init) -> None:
         raise ValueError(f"threads is {threads}: this machine has {os.cpu_count()}")
 
 
-def _refuse_to_overwrite(place: Path) -> None:
+def refuse_to_overwrite(place: Path) -> None:
+    """Raises ValueError when an unfinished run lies in `place`."""
     if not (place / "latest").is_dir():
         return
     state = read_state(place / "latest")

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import pytest
 
+from labkit.errors import ModelError
+from labkit.llama import LlamaRunner
 from labkit.methods import all_methods
 from labkit.speculative.ground import KSEQ, MATCH, RESIDUAL
 
+LEAN_ONLY = ("del",)  # they look between the layers, which only the lean forward allows
 LOSSLESS = sorted(name for name, method in all_methods().items() if method.lossless)
 KNOBS = [
     ("chain", {"length": 1}),
     ("chain", {"length": 4, "verifier": MATCH}),
     ("chain", {"length": 8, "verifier": RESIDUAL, "heat": 2.0}),
     ("chain", {"length": 16}),
+    ("del", {"longest": 16, "stop_early": False, "discount": 0.5}),
+    ("del", {"policy": "fixed", "layer": 7, "length": 3}),
+    ("del", {"policy": "fixed", "layer": 1, "length": 1, "stop_early": False}),
     ("lookup", {"length": 1, "longest": 1}),
     ("pearl", {"gamma": 1}),
     ("pearl", {"gamma": 2, "ratio": 3.0}),
@@ -60,6 +66,10 @@ def test_shipped_pair(method, shipped64, prompts, greedy_text, traced):
 
 @pytest.mark.parametrize("method", LOSSLESS)
 def test_every_style(method, tiny_pair, prompts, greedy_text, traced):
+    if method in LEAN_ONLY and not isinstance(tiny_pair.target, LlamaRunner):
+        with pytest.raises(ModelError, match="Llama family"):
+            traced(tiny_pair, method, ids=prompts[0])
+        return
     ids, traces = written(traced, tiny_pair, method, prompts[:12])
     assert ids == greedy_text(tiny_pair, prompts[:12])
     if all_methods()[method].drafts == "model":

@@ -20,6 +20,7 @@ from labkit.methods import all_methods, build_law, build_method
 from labkit.speculative import verify
 from labkit.speculative.aded import Aded
 from labkit.speculative.chain import Chain
+from labkit.speculative.del_ import DEL
 from labkit.speculative.ground import MATCH, RESIDUAL, Proposal
 from labkit.speculative.spectr import SpecTr
 from labkit.trace import Setting
@@ -33,6 +34,7 @@ SMALL = {  # rows of the matrix have at most five letters, and nothing was count
     "aded": {"start_from": "empty"},
     "spectr": {"count": 3, "length": 2},
     "pearl": {"gamma": 2},
+    "del": {"policy": "fixed", "layer": 1, "length": 3},  # of two layers the first; left alone it may never draft
 }
 LOSSLESS = sorted(name for name, method in all_methods().items() if method.lossless)
 CASES = [(name, SMALL.get(name, {}), law) for name in LOSSLESS for law in LAWS]
@@ -40,6 +42,7 @@ CASES += [
     ("chain", {"length": 2, "verifier": MATCH}, "0.7, top-p 0.9"),
     ("chain", {"length": 2, "heat": 2.0}, "temperature 1"),
     ("chain", {"length": 3, "doubt": 0.4}, "0.7, top-p 0.9"),
+    ("del", {"policy": "fixed", "layer": 1, "length": 2, "stop_early": False}, "temperature 1"),
     ("token-recycling", {"width": 3, "shape": "80 nodes", "start_from": "hot"}, "temperature 1"),
     ("lookup", {"length": 2, "longest": 1}, "temperature 1"),
     ("spectr", {"count": 4, "length": 3, "verifier": RESIDUAL}, "temperature 1"),
@@ -199,6 +202,20 @@ def test_sampling_without_the_residual_is_caught(pair, exact, monkeypatch):
 
 def test_dropped_drafts_are_caught(pair, exact):
     assert p_value(pair, lambda: Forgetful(length=3), "temperature 1", exact("temperature 1"), FEWER) < 1e-6
+
+
+@dataclass
+class Unwarped(DEL):
+    """Draws from one law and gives the verifier another, flatter one."""
+
+    def propose(self, session, rng):
+        proposal = super().propose(session, rng)
+        return proposal._replace(laws=None if proposal.laws is None else (proposal.laws / 3).softmax(-1))
+
+
+def test_an_exit_that_hides_its_law_is_caught(pair, exact):
+    make = lambda: Unwarped(policy="fixed", layer=1, length=3)  # noqa: E731
+    assert p_value(pair, make, "temperature 1", exact("temperature 1"), FEWER) < 1e-6
 
 
 def test_rejected_rows_left_in_the_cache_are_caught(pair, exact, monkeypatch):

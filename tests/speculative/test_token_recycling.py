@@ -56,7 +56,7 @@ def followed(runner, knobs: dict, steps: int = 30, memory: dict | None = None):
     session = Session(runner, [5, 6, 7, 5, 6], memory={} if memory is None else memory)
     rows = []
     score = session.score
-    session.score = lambda tree: rows.append(score(tree)) or rows[-1]
+    session.score = lambda tree, *more: rows.append(score(tree, *more)) or rows[-1]
     seen = []
     with torch.inference_mode():
         running = method.steps(session, torch.Generator())
