@@ -27,13 +27,13 @@ LETTERS, PROMPT, TOKENS, SEEDS = 5, [1, 2, 3, 1, 2], 3, 3000
 FEWER = 1500  # enough to catch what is broken
 LAWS = {"temperature 1": (1.0, []), "0.7, top-p 0.9": (0.7, [Setting("top-p", {"p": 0.9})])}
 SMALL = {"chain": {"length": 3}, "token-recycling": {"width": 4}}  # rows of the matrix have at most five letters
-SMALL["del"] = {"policy": "fixed", "layer": 1, "length": 3}  # of two layers the first; left alone it may never draft
 LOSSLESS = sorted(name for name, method in all_methods().items() if method.lossless)
 CASES = [(name, SMALL.get(name, {}), law) for name in LOSSLESS for law in LAWS]
 CASES += [
     ("chain", {"length": 2, "verifier": MATCH}, "0.7, top-p 0.9"),
     ("chain", {"length": 2, "heat": 2.0}, "temperature 1"),
     ("chain", {"length": 3, "doubt": 0.4}, "0.7, top-p 0.9"),
+    ("del", {"policy": "fixed", "layer": 1, "length": 3}, "0.7, top-p 0.9"),
     ("del", {"policy": "fixed", "layer": 1, "length": 2, "stop_early": False}, "temperature 1"),
     ("token-recycling", {"width": 3, "shape": "80 nodes", "start_from": "hot"}, "temperature 1"),
     ("lookup", {"length": 2, "longest": 1}, "temperature 1"),
