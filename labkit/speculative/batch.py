@@ -56,16 +56,14 @@ class Rectangle:
 
     def feed(self, tokens: Tensor, positions: Tensor) -> Tensor:
         """Logits [B, n, V] behind `tokens` [B, n], which stand at `positions` [B, n] and behind all columns fed so far."""
-        started, runner = time.perf_counter(), self.model.runner
+        runner = self.model.runner
         rows, new = tokens.shape
         past = self.cache.length
         column = torch.arange(past + new, device=runner.device)
         unseen = (column < self.edge) | (column > column[past:, None])  # [B, 1, n, past + n]: padding, and what comes later
         mask = torch.zeros(unseen.shape, dtype=runner.dtype, device=runner.device).masked_fill_(unseen, float("-inf"))
-        logits, _ = runner.forward(tokens.flatten(), positions.flatten(), mask, self.cache, 0, False)
-        if runner.device.type == "cuda":
-            torch.cuda.synchronize(runner.device)
-        self.model.ledger.add(tokens.numel(), time.perf_counter() - started)
+        with self.model.ledger.forward(runner, tokens.numel(), runner.depth, int(positions.max()) + 1):
+            logits, _ = runner.forward(tokens.flatten(), positions.flatten(), mask, self.cache, 0, False)
         return logits.view(rows, new, -1)
 
     def part(self, row: int, length: int) -> Tensor:

@@ -216,7 +216,8 @@ def train_exits(
         trainer.resume(resume, tokens)
     pretrain(trainer, place, report)
     made = trainer.tensors()
-    training = record(trainer, None) | {"rank": RANK, "parameters": sum(tensor.numel() for tensor in made.values())}
+    training = record(trainer, None) | {"corpus": corpus.manifest["fingerprint"], "rank": RANK}
+    training["parameters"] = sum(tensor.numel() for tensor in made.values())
     parts.save(NAME, made, BASE, {})  # the model that is measured next is loaded from it
     found = measure(corpus)
     file = parts.save(NAME, made, BASE, {"training": training, **found, "card": card(training, found)})

@@ -55,6 +55,7 @@ def exit_choice(trace: Trace, upto: int | None = None, *, theme: str = "light") 
         marker={"color": ink["draft"]},
         text=[f"{share:.2f}" for share in known],
         textposition="auto",
+        insidetextfont={"color": ink["on-draft"]},
         hovertext=[f"layer {layer}: {share:.3f}" for layer, share in zip(layers, known)],
         hoverinfo="text",
         row=1,

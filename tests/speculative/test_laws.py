@@ -42,6 +42,7 @@ CASES += [
     ("chain", {"length": 2, "verifier": MATCH}, "0.7, top-p 0.9"),
     ("chain", {"length": 2, "heat": 2.0}, "temperature 1"),
     ("chain", {"length": 3, "doubt": 0.4}, "0.7, top-p 0.9"),
+    ("del", {"policy": "fixed", "layer": 1, "length": 3}, "0.7, top-p 0.9"),
     ("del", {"policy": "fixed", "layer": 1, "length": 2, "stop_early": False}, "temperature 1"),
     ("token-recycling", {"width": 3, "shape": "80 nodes", "start_from": "hot"}, "temperature 1"),
     ("lookup", {"length": 2, "longest": 1}, "temperature 1"),

@@ -105,6 +105,8 @@ def test_the_pairs(study, look, upto):
     numbers = [ours, min(costs.values()), median(costs.values())]
     assert re.findall(r"\d+\.\d\d", words)[:3] == [f"{number:.2f}" for number in numbers]
     assert f"DEL beats {beaten} of 28 pairs" in words
+    afterwards = sum(min(min(line) for line in text["fixed"]) for text in texts) / tokens
+    assert words.endswith(f"comes to {afterwards:.2f}.")
 
 
 @pytest.mark.parametrize("name", ["lens", "exit_choice", "exit_pairs"])
