@@ -85,13 +85,13 @@ class Timed(Session):
         with self.clock.part(self.role):
             return super()._forward(*args)
 
-    def score(self, *args, **more):
+    def score(self, *args):
         with self.clock.part("masks"):
-            return super().score(*args, **more)
+            return super().score(*args)
 
-    def grow(self, *args, **more):
+    def grow(self, *args):
         with self.clock.part("masks"):
-            return super().grow(*args, **more)
+            return super().grow(*args)
 
     def commit(self, path):
         with self.clock.part("commit"):
@@ -166,7 +166,7 @@ def random_pair(size: str, device: str, dtype: str) -> Pair:
 def contexts_of(pair: Pair, lengths: tuple[int, ...]) -> list[list[int]]:
     """Token ids of the given lengths: held-out text, for models without a tokenizer random ids."""
     if pair.vocabulary is None:
-        ids = [random.Random(0).randrange(pair.target.vocabulary) for _ in range(max(lengths))]
+        ids = [random.Random(0).randrange(pair.target.vocabulary) for _ in range(max(lengths, default=0))]
     else:
         ids = [token for text in heldout(120) for token in pair.vocabulary.encode(text)]
     return [ids[:length] for length in lengths if length <= len(ids)]
@@ -291,8 +291,7 @@ def main(
     with common.bar("growing") as progress:
         result = bench(pair, tuple(size), tuple(context), repeats, accept, progress)
     if as_json:
-        print(json.dumps(result, indent=1))
-        return
+        return print(json.dumps(result, indent=1))
     console = common.paper()
     forced = "as the models decide" if accept is None else f"forced to {accept:g}"
     rounds = f"{result['rounds']} rounds, one run, in turn"
