@@ -247,6 +247,8 @@ def show(result: dict[str, Any], columns: dict[str, str]) -> None:
         console.print(table(f"temperature {section['temperature']:g}", columns, section["rows"]))
         if section["prompts"] < result["prompts"]:
             console.print(f"Stopped after {section['prompts']} prompts.")
+    if not result["sections"]:
+        console.print("Stopped before everybody had answered one prompt.")
     for name, reason in result["left_out"].items():
         console.print(f"Left out: {name}. {reason}", soft_wrap=True)
 

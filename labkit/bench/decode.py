@@ -23,7 +23,7 @@ COLUMNS = {
     "tokens_per_second": "tokens/s",
     "vs_generate": "x generate",
     "vs_counterpart": "x counterpart",
-    "tokens_per_target_forward": "tokens/forward",
+    "tokens_per_target_forward": "tokens/ forward",
     "target_ms": "step: target ms",
     "draft_ms": "draft ms",
     "rest_ms": "rest ms",

@@ -85,13 +85,13 @@ class Timed(Session):
         with self.clock.part(self.role):
             return super()._forward(*args)
 
-    def score(self, *args, **more):
+    def score(self, *args):
         with self.clock.part("masks"):
-            return super().score(*args, **more)
+            return super().score(*args)
 
-    def grow(self, *args, **more):
+    def grow(self, *args):
         with self.clock.part("masks"):
-            return super().grow(*args, **more)
+            return super().grow(*args)
 
     def commit(self, path):
         with self.clock.part("commit"):
@@ -166,7 +166,7 @@ def random_pair(size: str, device: str, dtype: str) -> Pair:
 def contexts_of(pair: Pair, lengths: tuple[int, ...]) -> list[list[int]]:
     """Token ids of the given lengths: held-out text, for models without a tokenizer random ids."""
     if pair.vocabulary is None:
-        ids = [random.Random(0).randrange(pair.target.vocabulary) for _ in range(max(lengths))]
+        ids = [random.Random(0).randrange(pair.target.vocabulary) for _ in range(max(lengths, default=0))]
     else:
         ids = [token for text in heldout(120) for token in pair.vocabulary.encode(text)]
     return [ids[:length] for length in lengths if length <= len(ids)]
@@ -205,7 +205,7 @@ def bench(
     """Time steps of every shape and size behind every context; plain data with one section a shape and context.
 
     Sizes that do not fit into the models' context are left out. Raises `ModelError` without a draft. After Ctrl-C "stopped" is
-    true and the medians are over fewer rounds.
+    true and the medians are over fewer rounds than asked for: "rounds".
     """
     if pair.draft is None:
         raise ModelError("Drafting needs a draft model: choose a draft.")
@@ -217,6 +217,8 @@ def bench(
         for size in sizes
         if size <= room(session) or shape == "random"  # those are a few nodes deep
     }
+    if not samples:
+        raise KnobError(f"Nothing fits: choose contexts below {pair.target.context:,} tokens and smaller trees.")
     of, done, stopped = (repeats + 1) * len(samples), 0, False
     try:
         for turn in range(repeats + 1):  # the first round warms up and is thrown away
@@ -233,7 +235,8 @@ def bench(
         for shape in SHAPES
         for context in sessions
     ]
-    about = {**common.machine(pair), "repeats": repeats, "accept": accept, "stopped": stopped}
+    rounds = max(map(len, samples.values()))  # the last one may be broken off
+    about = {**common.machine(pair), "rounds": rounds, "accept": accept, "stopped": stopped}
     return {**about, "sections": sections}
 
 
@@ -266,8 +269,8 @@ app = typer.Typer(add_completion=False)
 
 @app.command()
 def main(
-    size: Annotated[list[int], typer.Option(help="nodes; may be given several times")] = SIZES,
-    context: Annotated[list[int], typer.Option(help="tokens; may be given several times")] = CONTEXTS,
+    size: Annotated[list[int], typer.Option(min=0, help="nodes; may be given several times")] = SIZES,
+    context: Annotated[list[int], typer.Option(min=1, help="tokens; may be given several times")] = CONTEXTS,
     repeats: Annotated[int, typer.Option(min=1, help="rounds")] = 9,
     accept: Annotated[float | None, typer.Option(min=0, max=1, help="accept this share of the tested drafts")] = None,
     made: Annotated[str, typer.Option("--random", metavar="SIZE", help="random weights: " + ", ".join(RANDOM))] = "",
@@ -288,10 +291,10 @@ def main(
     with common.bar("growing") as progress:
         result = bench(pair, tuple(size), tuple(context), repeats, accept, progress)
     if as_json:
-        print(json.dumps(result, indent=1))
-        return
+        return print(json.dumps(result, indent=1))
     console = common.paper()
     forced = "as the models decide" if accept is None else f"forced to {accept:g}"
-    console.print(f"{common.head(result)}; medians of {repeats} rounds, one run, in turn; acceptance {forced}", soft_wrap=True)
+    rounds = f"{result['rounds']} rounds, one run, in turn"
+    console.print(f"{common.head(result)}; medians of {rounds}; acceptance {forced}", soft_wrap=True)
     for section in result["sections"]:
         console.print(common.table(f"{section['shape']}, {section['context']} tokens", COLUMNS, section["rows"]))

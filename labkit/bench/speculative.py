@@ -29,12 +29,12 @@ PERFECT = (4, 10, 24)  # tokens: what the chain drafts, what the look-up copies,
 COLUMNS = {
     "ms_per_token": "ms/token",
     "vs_generate": "x generate",
-    "tokens_per_target_forward": "tokens/forward",
+    "tokens_per_target_forward": "tokens/ forward",
     "accepted_of_tested": "accepted/ tested",
     "accepted_of_drafted": "accepted/ drafted",
-    "target_forwards_per_token": "target forwards/token",
-    "draft_forwards_per_token": "draft forwards/token",
-    "nodes_per_token": "nodes/token",
+    "target_forwards_per_token": "target forwards/ token",
+    "draft_forwards_per_token": "draft forwards/ token",
+    "nodes_per_token": "nodes/ token",
 }
 
 

@@ -48,7 +48,7 @@ def test_ctrl_c_keeps_the_rounds_before(made):
             raise KeyboardInterrupt
 
     result = bench(made, (0, 2), (12,), 3, progress=stop)
-    assert result["stopped"]
+    assert result["stopped"] and result["rounds"] == 1
     assert [row["nodes"] for section in result["sections"] for row in section["rows"]] == [0]
 
 
@@ -89,6 +89,8 @@ def test_chains_that_do_not_fit_are_left_out():
     result = bench(short, (0, 16), (20,), 1)
     sizes = {section["shape"]: [row["nodes"] for row in section["rows"]] for section in result["sections"]}
     assert sizes == {"chain": [0], "random": [0, 16]}
+    with pytest.raises(KnobError, match="below 32 tokens"):
+        bench(short, (0,), (), 1)
 
 
 def test_the_command_prints_json(capsys):
