@@ -77,6 +77,8 @@ class SpecTr(Speculative):
         tree = Tree([], [], kind="deterministic" if law.greedy else "iid", source="draft")
         self.grown, self.shares = Drafts(tree, self.count), []  # shares: how k-SEQ divided p, place by place
         depth, laws, fresh = min(self.length, room(session)), [], [-1]
+        if not depth:
+            return Proposal(tree)
         logits = draft.logits[None]  # [1, V], then one row for every new node
         self.root = law(logits[0])  # q at the first place
         for place in range(depth):
@@ -87,7 +89,7 @@ class SpecTr(Speculative):
             laws.append(q[[tree.parents[node] - first for node in fresh]])
             if place + 1 < depth:
                 logits = draft.grow(tree, fresh).logits
-        return Proposal(tree, torch.cat(laws) if laws else None)
+        return Proposal(tree, torch.cat(laws))
 
     def decide(self, tree, p, laws, rng):
         if laws is None or self.verifier == MATCH:
@@ -106,8 +108,8 @@ class SpecTr(Speculative):
         tree.reasons = [f"{why} ({n} drafts)" if n > 1 and "coin" in why else why for why, n in zip(tree.reasons, copies)]
         figures = ("drafts", "rho", "least", "beta", "chance")
         places = [{name: getattr(share, name) for name in figures} for share in self.shares]
-        first = self.first_place(session.law(scores.logits[0]), tree)
-        return {"drafts": self.grown.paths, "places": places, "cover": [first]}
+        panels = [self.first_place(session.law(scores.logits[0]), tree)] if tree.tokens else []
+        return {"drafts": self.grown.paths, "places": places, "cover": panels}
 
     def first_place(self, p: Tensor, tree: Tree) -> dict:
         """The cover of p [V] at the first place, for the chart: bars by token, the rarer tokens together."""
