@@ -77,11 +77,10 @@ class SpecTr(Speculative):
         tree = Tree([], [], kind="deterministic" if law.greedy else "iid", source="draft")
         self.grown, self.shares = Drafts(tree, self.count), []  # shares: how k-SEQ divided p, place by place
         depth, laws, fresh = min(self.length, room(session)), [], [-1]
-        self.root = None  # q at the first place
-        if depth == 0:  # the draft's context may be full already
+        if not depth:
             return Proposal(tree)
         logits = draft.logits[None]  # [1, V], then one row for every new node
-        self.root = law(logits[0])
+        self.root = law(logits[0])  # q at the first place
         for place in range(depth):
             q = logits.softmax(-1) if law.greedy else law(logits)  # at temperature 0 the raw law, for show only
             first = fresh[0]  # row r of q is the law behind node first + r
@@ -109,8 +108,8 @@ class SpecTr(Speculative):
         tree.reasons = [f"{why} ({n} drafts)" if n > 1 and "coin" in why else why for why, n in zip(tree.reasons, copies)]
         figures = ("drafts", "rho", "least", "beta", "chance")
         places = [{name: getattr(share, name) for name in figures} for share in self.shares]
-        first = [] if self.root is None else [self.first_place(session.law(scores.logits[0]), tree)]
-        return {"drafts": self.grown.paths, "places": places, "cover": first}
+        panels = [self.first_place(session.law(scores.logits[0]), tree)] if tree.tokens else []
+        return {"drafts": self.grown.paths, "places": places, "cover": panels}
 
     def first_place(self, p: Tensor, tree: Tree) -> dict:
         """The cover of p [V] at the first place, for the chart: bars by token, the rarer tokens together."""

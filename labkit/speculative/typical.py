@@ -26,8 +26,8 @@ class Typical(Speculative):
     """
 
     name, title, drafts, lossless = "typical", "Typical acceptance (LOSSY)", "model", False
-    length: int = knob(4, 1, 16, unit="tokens", label="Drafted tokens", help="along the draft's favourites")
-    width: int = knob(2, 1, 4, unit="tokens", label="Candidates", help="at every place, likeliest first")
+    length: int = knob(4, 1, 16, unit="tokens", label="Drafted tokens", help="the draft's favourites")
+    width: int = knob(2, 1, 4, unit="tokens", label="Candidates", help="likeliest, at every place")
     epsilon: float = knob(0.09, 0.0, 1.0, step=0.01, label="Bar ε", help="more than this always stays")
     delta: float = knob(0.3, 0.0, 1.0, step=0.05, label="Factor δ", help="lowers the bar to δ·e^-H")
 
@@ -38,9 +38,9 @@ class Typical(Speculative):
             logits = draft.grow(tree, [follow]).logits[0] if place else draft.logits  # [V]
             q = logits.softmax(-1) if law.greedy else law(logits)
             chances, tokens = (best.tolist() for best in q.topk(min(self.width, len(q))))
-            tokens = [token for token, chance in zip(tokens, chances) if chance > 0 or law.greedy]
-            if not tokens:  # no law
+            if not law.greedy and chances[0] != chances[0]:
                 raise LabError(NOT_NUMBERS)
+            tokens = tokens[: max(1, sum(chance > 0 for chance in chances))]  # a cut law may know fewer
             tree.parents += [follow] * len(tokens)
             follow = len(tree.tokens)
             tree.tokens += tokens

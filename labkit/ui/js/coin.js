@@ -122,7 +122,8 @@ function coinGauge(threshold, coin, width, name = "p/q") {
   const words = equalsNumber(threshold);
   const text = (content, attributes) => svg("text", attributes, content);
   const label = `Coin ${coin.toFixed(3)} against threshold ${threshold.toFixed(3)}: ${coin <= threshold ? "keep" : "refuse"}`;
-  const under = edge < 60 ? { x: 0, "text-anchor": "start" } : edge > width - 60 ? { x: width, "text-anchor": "end" } : { x: edge, "text-anchor": "middle" };
+  const half = 36 + 8 * name.length; // of the words under the edge
+  const under = edge < half ? { x: 0, "text-anchor": "start" } : edge > width - half ? { x: width, "text-anchor": "end" } : { x: edge, "text-anchor": "middle" };
   const left = pin > width * 0.6;
   return svg("svg", { class: "coin", width, height: 60, viewBox: `0 0 ${width} 60`, style: `width:${width}px;height:60px`, role: "img", "aria-label": label },
     svg("rect", { class: "keep", x: 0, y: 20, width: Math.max(2, edge), height: 20 }),
@@ -133,6 +134,6 @@ function coinGauge(threshold, coin, width, name = "p/q") {
     svg("path", { class: "head", d: `M${pin - 5} 8h10l-5 8z` }),
     text(`coin u = ${coin.toFixed(3)}`, { class: "b lab", x: pin + (left ? -9 : 9), y: 13, "text-anchor": left ? "end" : "start" }),
     text(`${name} ${threshold >= 1 ? "≥ 1" : words}`, { class: "b", y: 56, ...under }),
-    edge < 60 ? null : text("0", { class: "tick", x: 0, y: 56 }),
-    edge > width - 60 ? null : text("1", { class: "tick", x: width, y: 56, "text-anchor": "end" }));
+    edge < half ? null : text("0", { class: "tick", x: 0, y: 56 }),
+    edge > width - half ? null : text("1", { class: "tick", x: width, y: 56, "text-anchor": "end" }));
 }
