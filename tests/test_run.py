@@ -40,7 +40,7 @@ def timeless(trace: Trace) -> dict:
 
 def settings_of(method: str) -> dict:
     """Knobs that fit five letters."""
-    return {"token-recycling": {"width": 4}}.get(method, {})
+    return {"token-recycling": {"width": 4}, "aded": {"start_from": "empty"}}.get(method, {})
 
 
 # -- what every run promises -------------------------------------------------------------------------------------------
