@@ -61,8 +61,8 @@ class Speculative(Method):
                 if session.draft.holds(tree):
                     session.draft.commit(outcome.path)
                 else:
-                    session.draft.rewind(len(session.ids))
-                session.draft.push(outcome.added)
+                    session.draft.rewind(min(len(session.ids), len(session.draft.ids)))
+                session.draft.push(*session.ids[len(session.draft.ids) :], outcome.added)
             session.push(outcome.added)
             notes = self.observe(session, tree, scores)
             rows = scores.logits[[0, *(node + 1 for node in outcome.path)]]  # the row that spoke of each emitted token

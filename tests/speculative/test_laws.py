@@ -25,13 +25,21 @@ from labkit.trace import Setting
 LETTERS, PROMPT, TOKENS, SEEDS = 5, [1, 2, 3, 1, 2], 3, 3000
 FEWER = 1500  # enough to catch what is broken
 LAWS = {"temperature 1": (1.0, []), "0.7, top-p 0.9": (0.7, [Setting("top-p", {"p": 0.9})])}
-SMALL = {"chain": {"length": 3}, "token-recycling": {"width": 4}}  # rows of the matrix have at most five letters
+SMALL = {
+    "chain": {"length": 3},
+    "dyspec": {"budget": 6},
+    "static-tree": {"budget": 6},
+    "token-recycling": {"width": 4},  # rows of the matrix have at most five letters
+}
 LOSSLESS = sorted(name for name, method in all_methods().items() if method.lossless)
 CASES = [(name, SMALL.get(name, {}), law) for name in LOSSLESS for law in LAWS]
 CASES += [
     ("chain", {"length": 2, "verifier": MATCH}, "0.7, top-p 0.9"),
     ("chain", {"length": 2, "heat": 2.0}, "temperature 1"),
     ("chain", {"length": 3, "doubt": 0.4}, "0.7, top-p 0.9"),
+    ("dyspec", {"budget": 4, "mode": "threshold"}, "temperature 1"),
+    ("dyspec", {"budget": 9, "mode": "threshold", "threshold": 0.1}, "temperature 1"),
+    ("static-tree", {"budget": 5, "shape": "3-ary", "verifier": MATCH}, "0.7, top-p 0.9"),
     ("token-recycling", {"width": 3, "shape": "80 nodes", "start_from": "hot"}, "temperature 1"),
     ("lookup", {"length": 2, "longest": 1}, "temperature 1"),
 ]

