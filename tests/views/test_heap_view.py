@@ -6,8 +6,10 @@ import pytest
 
 from labkit import views
 from labkit.errors import LabError
+from labkit.law import Law
+from labkit.lm import Session
 from labkit.trace import Trace, loads
-from labkit.views import table, theme
+from labkit.views import layout, table, theme
 from labkit.views.heap import OPEN, SHOWN
 
 KINDS = {"accepted": "accepted", "refused": "refused", "never reached": "unreached"}
@@ -60,3 +62,16 @@ def test_nothing_yet_and_other_methods(grown, trees):
     assert views.VIEWS["heap"](grown, 0).to_json() == empty.to_json()
     with pytest.raises((KeyError, LabError)):
         views.VIEWS["heap"](trees)
+
+
+def test_shares_are_the_drafts_whole_law(grown, shipped32):
+    """Siblings are stacked and edges drawn by q before the elder siblings were taken out of it, not by the row drawn from."""
+    ids, bushes = list(grown.opening.prompt_ids), 0
+    for step in grown.steps[:6]:
+        shares = layout.draft_shares(step.tree)
+        q = Law(0.7)(Session(shipped32.draft, ids).logits)
+        born = [node for node, parent in enumerate(step.tree.parents) if parent == -1]
+        assert [shares[node] for node in born] == pytest.approx(q[[step.tree.tokens[node] for node in born]].tolist(), abs=1e-5)
+        bushes += len(born) > 2
+        ids += step.emitted
+    assert bushes
