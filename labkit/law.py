@@ -45,12 +45,8 @@ def draw(law: Tensor, rng: torch.Generator) -> int:
     Works on any device with the generator on the CPU, so that the same seed gives the same coins everywhere.
     Raises `LabError` when the law holds a NaN.
     """
-    return draw_at(law, torch.rand((), generator=rng, dtype=torch.float64).item())
-
-
-def draw_at(law: Tensor, coin: float) -> int:
-    """The token that the uniform number `coin`, 0 <= coin < 1, draws from `law`; see `draw`."""
     running = law.cumsum(-1, dtype=torch.float64)
+    coin = torch.rand((), generator=rng, dtype=torch.float64).item()
     place = int(torch.searchsorted(running, coin * running[-1], right=True))
     if place == law.shape[-1]:  # no running sum passes a coin that is below all of them, unless they are no numbers
         raise LabError(NOT_NUMBERS)

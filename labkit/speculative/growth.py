@@ -12,7 +12,7 @@ from hashlib import blake2b
 import torch
 from torch import Tensor
 
-from labkit.law import Law, draw_at
+from labkit.law import Law, draw
 from labkit.lm import Session
 from labkit.trace import Tree
 
@@ -32,6 +32,7 @@ class Growth:
         self.tree = Tree([], [], kind="deterministic" if likeliest else "without_replacement", source="draft")
         self.depths: list[int] = []
         self.key = int(torch.randint(2**63 - 1, (), generator=rng)).to_bytes(8)  # of this tree's coins
+        self.rng = torch.Generator()
         self.places: dict[int, bytes] = {ROOT: b""}  # which child of which child ... a node is, one byte a generation
         self.blocks: list[Tensor] = []  # the rows of one draft forward each, [n, V]
         self.rows: dict[int, int] = {}  # node -> its row among all of them
@@ -58,7 +59,7 @@ class Growth:
         if mass <= 0:
             return None
         place = self.places[parent] + bytes([len(self.born[parent])])
-        token = int(left.argmax()) if self.likeliest else draw_at(left, self._coin(place))
+        token = int(left.argmax()) if self.likeliest else draw(left, self.coins(place))
         share = left[token].item()
         left[token] = 0
         node = len(self.depths)
@@ -69,9 +70,9 @@ class Growth:
         self.places[node] = place
         return node, min(1.0, share / mass)
 
-    def _coin(self, place: bytes) -> float:
-        """The uniform number in [0, 1) of a place: 53 bits of a keyed hash."""
-        return (int.from_bytes(blake2b(place, key=self.key, digest_size=8).digest()) >> 11) / 2**53
+    def coins(self, place: bytes) -> torch.Generator:
+        """The random numbers of a place: those of a keyed hash of it."""
+        return self.rng.manual_seed(int.from_bytes(blake2b(place, key=self.key, digest_size=8).digest()))
 
     def laws(self) -> Tensor | None:
         """The row every node was drawn from, [N, V]: its parent's, with earlier siblings taken out and normalised."""

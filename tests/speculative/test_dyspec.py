@@ -10,7 +10,7 @@ import pytest
 import tiny_models
 import torch
 
-from labkit.law import draw_at
+from labkit.law import draw
 from labkit.lm import Session
 from labkit.methods import build_law, build_method
 from labkit.speculative import growth
@@ -204,7 +204,7 @@ def test_the_drafts_cache_is_that_of_a_fresh_session(style, knobs):
 def test_the_tree_ends_where_the_context_does(pair):
     for ids, depth in (([1] * 61, 2), ([1] * 62, 1), ([1] * 63, 0)):
         for mode in (HEAP, LAYERS):
-            _, tree, laws, _ = grown(pair, {"mode": mode, "budget": 30}, 0.7, ids=ids)
+            _, tree, laws, _ = grown(pair, {"mode": mode, "budget": 90}, 0.3, ids=ids)
             assert max(tree.depths, default=0) == depth
             assert (laws is None) == (depth == 0)
 
@@ -243,9 +243,9 @@ def first_token_law(few, monkeypatch, knobs: dict, spoil=lambda proposal: propos
 
     with monkeypatch.context() as patch:
         dice = exact.Dice()
-        assert growth.draw_at is draw_at
+        assert growth.draw is draw
         patch.setattr(exact, "Dice", lambda: dice)
-        patch.setattr(growth, "draw_at", lambda row, coin: dice.draw(row, None))
+        patch.setattr(growth, "draw", dice.draw)
         found = exact.law_of(monkeypatch, play)
     return [found.get(token, 0.0) for token in range(4)]
 
@@ -317,10 +317,15 @@ def test_rows_of_the_unwarped_draft_are_caught(few, p, monkeypatch):
 
 def test_coins_are_uniform_and_belong_to_their_place(pair):
     session = Session(pair.target, IDS, draft=Session(pair.draft, IDS))
-    grower = Growth(session, build_law(1.0, []), torch.Generator().manual_seed(0))
-    coins = [grower._coin(bytes([a, b])) for a in range(100) for b in range(100)]
-    assert coins[:3] == [grower._coin(bytes([0, b])) for b in range(3)] and len(set(coins)) == 10_000
-    assert all(0 <= coin < 1 for coin in coins)
-    assert sum(coins) / 10_000 == pytest.approx(0.5, abs=4 * math.sqrt(1 / 12 / 10_000))
-    other = Growth(session, build_law(1.0, []), torch.Generator().manual_seed(1))
-    assert other._coin(b"\0") != grower._coin(b"\0")
+
+    def coins(seed: int, places: list[bytes]) -> list[float]:
+        grower = Growth(session, build_law(1.0, []), torch.Generator().manual_seed(seed))
+        return [torch.rand((), generator=grower.coins(place)).item() for place in places]
+
+    places = [bytes([a, b]) for a in range(100) for b in range(100)]
+    drawn = coins(0, places)
+    assert coins(0, places[::-1]) == drawn[::-1]
+    assert coins(1, places[:10]) != drawn[:10] and len(set(drawn)) > 9_900
+    assert sum(drawn) / 10_000 == pytest.approx(0.5, abs=4 * math.sqrt(1 / 12 / 10_000))
+    tenths = Counter(int(10 * coin) for coin in drawn)
+    assert sum((tenths[tenth] - 1000) ** 2 / 1000 for tenth in range(10)) < 27.9, "chi-square at 9 df, 0.1 %"
