@@ -96,14 +96,15 @@ def draft_tree(
     plan = layout.layout(tree, width, names.__getitem__, _measure)
     figure = go.Figure(layout={"template": {}})
     shapes, notes = _guides(plan, ink)
+    shares: dict[int, float | None] = dict(enumerate(layout.draft_shares(tree)))
     rank = {UNREACHED: 0, REFUSED: 1, ACCEPTED: 2, "target": 3, "root": 4}
     kinds = {node: _kind(tree, node) for node in plan.nodes}
     for node in sorted(plan.nodes, key=lambda node: rank[kinds[node]]):  # the accepted path lies on top
         if node != layout.ROOT:
-            shapes += _edge(tree, plan, node, kinds[node], ink)
+            shapes += _edge(plan, node, kinds[node], shares.get(node), ink)
     for node, spot in plan.nodes.items():
         shapes.append(_box(spot, kinds[node], ink))
-        notes += _words(tree, node, spot, kinds[node], names[node], plan.step, ink)
+        notes += _words(tree, node, spot, kinds[node], names[node], plan.step, shares.get(node), ink)
     hover = [node for node in plan.nodes if node >= 0]
     figure.add_scatter(
         x=[plan.nodes[node].x + plan.nodes[node].w / 2 for node in hover],
@@ -173,10 +174,9 @@ def _guides(plan: layout.Plan, ink: dict[str, str]) -> tuple[list[dict], list[di
     return shapes, notes
 
 
-def _edge(tree: Tree, plan: layout.Plan, node: int, kind: str, ink: dict[str, str]) -> list[dict]:
+def _edge(plan: layout.Plan, node: int, kind: str, q: float | None, ink: dict[str, str]) -> list[dict]:
     spot = plan.nodes[node]
     path = layout.edge(plan.nodes[spot.parent], spot).replace("C", " C ")
-    q = layout.draft_probability(tree, node) if node >= 0 else None
     colour = {
         ACCEPTED: ink["draft"],
         REFUSED: ink["refuse-tint"],
@@ -210,7 +210,7 @@ def _box(spot: layout.Spot, kind: str, ink: dict[str, str]) -> dict:
 
 
 def _words(
-    tree: Tree, node: int, spot: layout.Spot, kind: str, name: str, step: float, ink: dict[str, str]
+    tree: Tree, node: int, spot: layout.Spot, kind: str, name: str, step: float, q: float | None, ink: dict[str, str]
 ) -> list[dict]:
     room = max(2, int((spot.w - 16) / 7.6))
     name = escaped(name if len(name) <= room else name[: room - 1] + "…")
@@ -225,7 +225,7 @@ def _words(
     if why := _why(tree, node, kind, int((step - 14) / 6.1)):
         colour = {ACCEPTED: "draft-ink", REFUSED: "refuse-ink", "target": "target-ink"}[kind]
         notes.append(_text(spot.x + 1, spot.y + 23, escaped(why), ink[colour]))
-    if kind == UNREACHED and (q := layout.draft_probability(tree, node)) is not None:
+    if kind == UNREACHED and q is not None:
         notes.append(_text(spot.x + spot.w + 6, spot.y, f"{q:.2f}".removeprefix("0"), ink["ghost-ink"]))
     return notes
 

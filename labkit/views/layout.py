@@ -40,10 +40,22 @@ class Plan:
     step: float
 
 
-def draft_probability(tree: Tree, node: int) -> float | None:
-    """q of a node, or None when no draft law stands behind it."""
-    logprob = tree.draft_logprobs[node] if tree.draft_logprobs else None
-    return None if logprob is None else math.exp(logprob)
+def draft_shares(tree: Tree) -> list[float | None]:
+    """q of every node under the draft's whole law; None where no draft law stands behind it.
+
+    A row that siblings were drawn from without replacement is what the elder ones left of that law.
+    """
+    left: dict[int, float] = {}
+    shares: list[float | None] = []
+    for node, parent in enumerate(tree.parents):
+        logprob = tree.draft_logprobs[node] if tree.draft_logprobs else None
+        q = None if logprob is None else math.exp(logprob)
+        if q is not None and tree.kind == "without_replacement":
+            rest = left.get(parent, 1.0)
+            left[parent] = rest * (1 - q)
+            q *= rest
+        shares.append(q)
+    return shares
 
 
 def verdict(tree: Tree, node: int) -> str:
@@ -56,8 +68,9 @@ def children_of(tree: Tree) -> list[list[int]]:
     children: list[list[int]] = [[] for _ in range(len(tree.tokens) + 1)]
     for node, parent in enumerate(tree.parents):
         children[parent + 1].append(node)
+    shares = draft_shares(tree)
     for group in children:
-        group.sort(key=lambda node: (-(-1 if (q := draft_probability(tree, node)) is None else q), node))
+        group.sort(key=lambda node: (1 if shares[node] is None else -shares[node], node))
     return children
 
 

@@ -198,7 +198,7 @@ def test_edges_are_as_wide_as_the_draft_was_sure(blank):
         """() => [...document.querySelectorAll("path.edge:not(.refline):not(.tgt)")]
             .map((e) => Number(e.getAttribute("stroke-width")))"""
     )
-    mine = sorted(1.5 + 15 * math.exp(x) for x in trace.steps[0].tree.draft_logprobs)
+    mine = sorted(1.5 + 15 * share for share in layout.draft_shares(trace.steps[0].tree))
     assert sorted(widths) == pytest.approx(mine, abs=0.051)
     order = blank.evaluate("() => [...document.querySelectorAll('path.edge')].map((e) => e.classList[1])")
     layer = {"gho": 0, "ref": 1, "refline": 1, "acc": 2, "tgt": 3}

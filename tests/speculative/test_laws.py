@@ -35,6 +35,8 @@ SMALL = {  # rows of the matrix have at most five letters, and nothing was count
     "spectr": {"count": 3, "length": 2},
     "pearl": {"gamma": 2},
     "del": {"policy": "fixed", "layer": 1, "length": 3},  # of two layers the first; left alone it may never draft
+    "dyspec": {"budget": 6},
+    "static-tree": {"budget": 6},
 }
 LOSSLESS = sorted(name for name, method in all_methods().items() if method.lossless)
 CASES = [(name, SMALL.get(name, {}), law) for name in LOSSLESS for law in LAWS]
@@ -44,6 +46,9 @@ CASES += [
     ("chain", {"length": 3, "doubt": 0.4}, "0.7, top-p 0.9"),
     ("del", {"policy": "fixed", "layer": 1, "length": 3}, "0.7, top-p 0.9"),
     ("del", {"policy": "fixed", "layer": 1, "length": 2, "stop_early": False}, "temperature 1"),
+    ("dyspec", {"budget": 4, "mode": "threshold"}, "temperature 1"),
+    ("dyspec", {"budget": 9, "mode": "threshold", "threshold": 0.1}, "temperature 1"),
+    ("static-tree", {"budget": 5, "shape": "3-ary", "verifier": MATCH}, "0.7, top-p 0.9"),
     ("token-recycling", {"width": 3, "shape": "80 nodes", "start_from": "hot"}, "temperature 1"),
     ("lookup", {"length": 2, "longest": 1}, "temperature 1"),
     ("spectr", {"count": 4, "length": 3, "verifier": RESIDUAL}, "temperature 1"),

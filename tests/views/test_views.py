@@ -144,11 +144,12 @@ def test_tree_is_laid_out_by_the_rules(trees, matched_trees):
     for trace in (trees, matched_trees):
         for step in trace.steps:
             tree = step.tree
+            shares = layout.draft_shares(tree)
             plan = layout.layout(tree, 1000, lambda node: "x" * (node % 9 + 1), lambda text: 8 * len(text))
             nodes = plan.nodes
             assert set(nodes) == {layout.ROOT, layout.TARGET, *range(len(tree.tokens))}
             for parent, group in enumerate(layout.children_of(tree), -1):
-                chances = [layout.draft_probability(tree, node) for node in group]
+                chances = [shares[node] for node in group]
                 if None not in chances:
                     assert chances == sorted(chances, reverse=True)
                 if group:  # a straight line to the favourite

@@ -5,10 +5,22 @@
 
 const TREE = { low: 25, tall: 43, top: 27, left: 4, room: 8, columns: 10, narrowest: 104, pill: 30, most: 64, rows: 24 };
 
-/** q of a node as a probability, or null when no draft law stands behind it. */
+/** q of a node in the row it was drawn from, or null when no draft law stands behind it. */
 function nodeDraft(tree, node) {
   const logprob = tree.draft_logprobs[node];
   return logprob === null || logprob === undefined ? null : Math.exp(logprob);
+}
+
+/** q of every node under the draft's whole law: a row that siblings were drawn from without replacement is what the elder ones left. */
+function draftShares(tree) {
+  const left = new Map();
+  return tree.tokens.map((_, node) => {
+    const q = nodeDraft(tree, node);
+    if (q === null || tree.kind !== "without_replacement") return q;
+    const rest = left.get(tree.parents[node]) ?? 1;
+    left.set(tree.parents[node], rest * (1 - q));
+    return rest * q;
+  });
 }
 
 /** "accepted", "refused" or "unreached"; before the verdicts are in, every node is unreached. */
@@ -17,11 +29,11 @@ function nodeVerdict(tree, node) {
 }
 
 /** Children of every node, likeliest first (as proposed where there is no q); index 0 is the root, node i is at i + 1. */
-function treeChildren(tree) {
+function treeChildren(tree, shares = draftShares(tree)) {
   const children = Array.from({ length: tree.tokens.length + 1 }, () => []);
   tree.parents.forEach((parent, node) => children[parent + 1].push(node));
-  const q = tree.tokens.map((_, node) => nodeDraft(tree, node) ?? -1);
-  for (const group of children) group.sort((a, b) => q[b] - q[a] || a - b);
+  const q = (node) => shares[node] ?? -1;
+  for (const group of children) group.sort((a, b) => q(b) - q(a) || a - b);
   return children;
 }
 
@@ -49,11 +61,12 @@ function foldableGroups(tree, children, open) {
  * Lay a tree out for `width` CSS pixels. `measure(text)` is the width of a token's text; `names(id)` is that text. Over 64
  * nodes or 24 rows all that was never reached is folded, except under nodes in `open`; a smaller tree folds group by group
  * until it is no taller than `tallest` pixels.
- * Returns { nodes: Map(id -> {x, y, w, depth, parent, fold?}), inner, height, width, columns, step }; ids: -1 the root, 0… the
+ * Returns { nodes: Map(id -> {x, y, w, depth, parent, fold?}), inner, shares, height, width, columns, step }; ids: -1 the root, 0… the
  * nodes, "f3" a fold, "target" the token the target added. y is a middle line, x a left edge, `step` the width of a column.
  */
 function layoutTree(tree, width, names, measure, open = new Set(), tallest = Infinity) {
-  const children = treeChildren(tree);
+  const shares = draftShares(tree);
+  const children = treeChildren(tree, shares);
   const groups = foldableGroups(tree, children, open);
   const leaves = children.filter((group, at) => at > 0 && group.length === 0).length;
   let folded = tree.tokens.length > TREE.most || leaves > TREE.rows ? groups.length : 0;
@@ -70,7 +83,7 @@ function layoutTree(tree, width, names, measure, open = new Set(), tallest = Inf
     spot.w = Math.min(Math.max(TREE.pill, measure(text) + 16), step - 16);
   }
   const inner = new Set([...plan.nodes.values()].map((spot) => spot.parent)); // who has something drawn behind it
-  return { ...plan, inner, width: Math.max(width, columns * step + TREE.room), columns, step };
+  return { ...plan, inner, shares, width: Math.max(width, columns * step + TREE.room), columns, step };
 }
 
 /** Rows and heights, with the groups in `folds` drawn as one pill each. */

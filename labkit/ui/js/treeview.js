@@ -110,7 +110,7 @@ function drawTree(store, lane, now, focus, face, open, unfold) {
   const layer = { gho: 0, ref: 1, acc: 2, tgt: 3 };
   for (const id of [...ids].sort((a, b) => layer[state(a)] - layer[state(b)])) {
     const spot = plan.nodes.get(id);
-    const q = typeof id === "number" ? nodeDraft(tree, id) : null;
+    const q = typeof id === "number" ? plan.shares[id] : null;
     const d = treeEdge(plan.nodes.get(spot.parent), spot);
     parts.push(svg("path", { class: `edge ${state(id)}`, d, "stroke-width": edgeWidth(q).toFixed(1), style: late(id) }));
     if (state(id) === "ref") parts.push(svg("path", { class: "edge refline", d, "stroke-width": 1.8, style: late(id) }));
@@ -151,7 +151,7 @@ function drawNode(store, now, id, plan, text, state, focus, style, badge) {
     badge ? svg("circle", { class: "badge late", cx: at(x), cy: y - 12, r: 8 }) : null,
     badge ? svg("text", { class: "badgeno late", x: at(x), y: y - 8, "text-anchor": "middle" }, String(badge)) : null,
     why ? svg("text", { class: "why late", x: at(x + (badge ? 9 : 1)), y: y + 27 }, why) : null,
-    state === "gho" && nodeDraft(tree, id) !== null ? svg("text", { class: "q", x: at(x + w + 6), y: y + 4 }, decimals(nodeDraft(tree, id), 2)) : null);
+    state === "gho" && plan.shares[id] !== null ? svg("text", { class: "q", x: at(x + w + 6), y: y + 4 }, decimals(plan.shares[id], 2)) : null);
 }
 
 /** What the arrows need to know about a node. */
