@@ -15,6 +15,8 @@ KNOBS = [
     ("chain", {"length": 16}),
     ("lookup", {"length": 1, "longest": 1}),
     ("lookup", {"length": 24, "longest": 6}),
+    ("online-sd", {"every": 1, "rate": 0.003, "gradient_steps": 2}),
+    ("online-sd", {"every": 2, "rate": 0.001, "learn_from": "every place", "loss": "reverse KL"}),
     ("token-recycling", {"shape": "80 nodes"}),
     ("token-recycling", {"shape": "80 nodes", "width": 2}),
     ("token-recycling", {"shape": "chain"}),

@@ -22,6 +22,8 @@ TREES = ("draft_tree",)
 
 
 def trace_for(name, plain, trees):
+    if name in ("running_alpha", "online_latency"):
+        return made_traces.stream_trace()
     return trees if name in ("draft_tree", "acceptance", "block_efficiency", "cost") else plain
 
 
