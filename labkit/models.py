@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 
 import torch
@@ -82,6 +82,18 @@ class Vocabulary:
         printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
         others = [byte for byte in range(256) if byte not in printable]
         return {chr(byte): byte for byte in printable} | {chr(256 + n): byte for n, byte in enumerate(others)}
+
+
+@cache
+def _vocabulary(name: str) -> Vocabulary:
+    return Vocabulary(folder_of(name), not _may_download())
+
+
+def vocabulary_of(runner) -> Vocabulary:
+    """The vocabulary of a runner's model, for studies that bring their own texts. Raises `ModelError` for a nameless model."""
+    if not hasattr(runner, "name"):
+        raise ModelError("This model has no name, so its tokenizer cannot be found: load it by its name or folder.")
+    return _vocabulary(runner.name)
 
 
 @dataclass

@@ -14,3 +14,9 @@ def heldout(count: int) -> list[str]:
     if not 1 <= count <= len(prompts):
         raise LabError(f"{count} prompts are asked for: choose 1 to {len(prompts)}.")
     return [prompt["text"] for prompt in prompts[:count]]
+
+
+def topics() -> dict[str, list[str]]:
+    """Two narrow topics, each a list of places in one held-out file, in an order that stays: what streams are made of."""
+    found = json.loads((DATA / "prompts" / "topics.json").read_text())
+    return {name: topic["prompts"] for name, topic in found.items()}

@@ -167,3 +167,23 @@ def tree_trace(steps: int = 6, nodes: int = 16, seed: int = 2, drafted: bool = T
         trace.add(Step(emitted, None, sources, beliefs, made, [test_of(chance, made, node) for node in tested], cost))
     trace.add(Closing("length"))
     return trace
+
+
+def stream_trace(requests: int = 12, seed: int = 3) -> Trace:
+    """A study of a stream of requests, learning draft beside frozen one; the topic changes half way."""
+    chance = random.Random(seed)
+    trace = Trace(Opening(Request(method="online-stream"), [0], [], pieces(), "target", "draft", vocabulary=VOCABULARY))
+    rows: list[dict] = []
+    for number in range(requests):
+        row = {"topic": int(number >= requests // 2), "draft": 0, "same text": True}
+        for name in ("learning", "frozen"):
+            row |= {f"{name} alpha": chance.random(), f"{name} tokens": chance.randint(30, 44)}
+            row |= {f"{name} calls": chance.randint(10, 30), f"{name} draft calls": chance.randint(50, 150)}
+            row[f"{name} seconds"] = chance.uniform(0.1, 0.3)
+        row |= {"loss": 0.5, "update seconds": 0.1} if number % 4 == 3 else {"loss": None, "update seconds": 0.0}
+        rows.append(row)
+        notes = {"done": number + 1, "of": requests, "topics": ["<b>", "words"], "switch": requests // 2}
+        notes |= {"plain call seconds": 0.003, "target call seconds": 0.005, "draft call seconds": chance.uniform(1e-4, 1e-3)}
+        trace.add(Step([], notes={**notes, **{name: [row[name] for row in rows] for name in row}}))
+    trace.add(Closing("done"))
+    return trace

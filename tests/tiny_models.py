@@ -6,6 +6,7 @@ import copy
 import random
 import shutil
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -88,8 +89,10 @@ def save(model, folder: Path) -> Path:
 
 
 def runner(model):
-    """The runner that `labkit.models` would choose for `model`."""
-    return LlamaRunner(model) if fits(model.config) else HuggingFaceRunner(model)
+    """The runner that `labkit.models` would choose for `model`; `fresh()` gives its weights to be trained."""
+    made = LlamaRunner(model) if fits(model.config) else HuggingFaceRunner(model)
+    made.fresh = partial(copy.deepcopy, model)
+    return made
 
 
 @dataclass

@@ -181,3 +181,16 @@ def prompts(
         typer.echo(f"Error: {error}", err=True)
         raise typer.Exit(2) from None
     typer.echo(f"written: {file}")
+
+
+@app.command(epilog="Example: labkit train topics data/prompts/topics.json")
+def topics(file: Annotated[Path, typer.Argument(help="JSON file to write.")]) -> None:
+    """Write the prompts of two narrow topics, from one held-out file each, for streams of requests."""
+    from labkit.train.prompts import topic_prompts, write_prompts
+
+    try:
+        write_prompts(topic_prompts(), file)
+    except ValueError as error:
+        typer.echo(f"Error: {error}", err=True)
+        raise typer.Exit(2) from None
+    typer.echo(f"written: {file}")

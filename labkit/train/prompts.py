@@ -12,7 +12,13 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from labkit.train import corpus
+from labkit.train.tokens import pieces
 
+TOPICS = {  # narrow ones, which a draft can learn: one held-out file each
+    "numeric calls": "numpy/typing/tests/data/pass/random.py",
+    "assertions": "sympy/core/tests/test_assumptions.py",
+}
+TOPIC_PROMPTS, TOPIC_LENGTH = 144, 240  # prompts a topic; characters a prompt, at least
 LENGTHS = (40, 200)  # tokens
 PER_FILE = 3
 _BLOCK = re.compile(r"^(?:@\w.*\n)*(?:class|def|async def) ", re.MULTILINE)
@@ -43,8 +49,27 @@ def held_out_prompts(tokenizer: Tokenizer, count: int = 120, seed: int = 0) -> l
     ]
 
 
-def write_prompts(prompts: list[dict[str, str]], file: Path) -> None:
-    """Write the prompts as a JSON list."""
+def topic_prompts(seed: int = 0) -> dict[str, dict]:
+    """For every topic {"source", "prompts"}: pieces of its file that do not overlap, each ending with a line, shuffled.
+
+    Raises ValueError when a topic's file is not installed, is not held out, or is too short.
+    """
+    packages = tuple(source.split("/")[0] for source in TOPICS.values())
+    held = {document.source: document for document in corpus.documents(corpus.sources(packages))}
+    found = {}
+    for topic, source in TOPICS.items():
+        if source not in held or not corpus.is_held_out(held[source].digest):
+            raise ValueError(f"the file {source} is not among the held-out ones here: choose another for {topic!r}")
+        cut = pieces(held[source].text, TOPIC_LENGTH)
+        random.Random(seed).shuffle(cut)
+        if len(cut) < TOPIC_PROMPTS:
+            raise ValueError(f"{source} gives {len(cut)} prompts, fewer than {TOPIC_PROMPTS}: choose a longer file")
+        found[topic] = {"source": source, "prompts": cut[:TOPIC_PROMPTS]}
+    return found
+
+
+def write_prompts(prompts: list | dict, file: Path) -> None:
+    """Write the prompts as JSON."""
     file = Path(file)
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(prompts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

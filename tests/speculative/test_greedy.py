@@ -37,6 +37,8 @@ KNOBS = [
     ("static-tree", {"shape": "4-ary", "budget": 3, "verifier": MATCH}),
     ("static-tree", {"budget": 1}),
     ("static-tree", {"budget": 128}),
+    ("online-sd", {"every": 1, "rate": 0.003, "gradient_steps": 2}),
+    ("online-sd", {"every": 2, "rate": 0.001, "learn_from": "every place", "loss": "reverse KL"}),
     ("token-recycling", {"shape": "80 nodes"}),
     ("token-recycling", {"shape": "80 nodes", "width": 2}),
     ("token-recycling", {"shape": "chain"}),
