@@ -69,8 +69,8 @@ class Pearl(Speculative):
 
             scores = session.score(chain(pending.tokens, session.law))  # the last row is the law of the first fresh token
             tree = chain([*pending.tokens, *fresh.tokens[:1]], session.law)
-            laws = [*pending.laws, *fresh.laws[:1]]
-            outcome, p = self.check(session, tree, torch.stack(laws) if laws else None, scores, rng)
+            laws = torch.stack([*pending.laws, *fresh.laws[:1]]) if tree.tokens else None
+            outcome, p = self.check(session, tree, laws, scores, rng)
             kept, passed = len(outcome.path), outcome.added is None
             lanes.together(len(fresh.tokens), kept, passed)
             session.commit([node for node in outcome.path if node < len(pending.tokens)])
