@@ -60,7 +60,7 @@ function chartView(store, name, title = "", { words = "", height = 0, table } = 
     const lane = laneNow(store);
     return lane?.steps?.length && nameNow() ? [nameNow(), store.lane, lane.name, lane.at, lane.opening?.request?.seed, lane.steps[lane.at - 1]?.emitted, store.theme].join("/") : "";
   };
-  const tall = () => height || figure?.layout?.meta?.height || 232;
+  const tall = () => height || figure?.layout?.meta?.height || (figure ? 232 : 140);
 
   function dress() {
     plot.style.height = `${tall()}px`;
@@ -107,7 +107,7 @@ function chartView(store, name, title = "", { words = "", height = 0, table } = 
   }
 
   whenResized(plot, (width) => figure && library && library.relayout(plot, { width }));
-  plot.append(emptyWords(laneNow(store), "Nothing to draw yet."));
+  plot.append(store.guest ? html("p", { class: "quiet tl-none" }, "Nothing here yet: press Run.") : emptyWords(laneNow(store), "Nothing to draw yet."));
   const view = {
     title,
     element,
