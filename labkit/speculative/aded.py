@@ -110,16 +110,16 @@ class Aded(Speculative):
     (mean probability of its edges), the exact update, a path being as visited as its last edge.
     """
 
-    name, title, paper, drafts = "aded", "ADED tri-gram search", "P113", "free"
+    name, title, paper, drafts = "aded", "ADED tri-grams", "P113", "free"
     verifier = MATCH
     charts = ("search", "drift")
     simulations: int = knob(150, 10, 500, label="Simulations", help="walks of one search")
     c1: float = knob(1.25, 0.1, 5.0, step=0.05, label="Exploration c1", help="low: a chain, high: a bush")
-    c2: float = knob(19652.0, 100.0, 20000.0, scale="log", label="Exploration c2", help="low: explores more with more visits")
+    c2: float = knob(19652.0, 100.0, 20000.0, scale="log", label="Exploration c2", help="low: explores more")
     depth: int = knob(4, 2, 8, unit="tokens", label="Depth", help="of the search")
     paths: int = knob(24, 4, 48, label="Paths kept", help="the most visited are drafted")
-    rate: float = knob(0.3, 0.0, 1.0, step=0.05, label="Learning rate η", help="0: the table stays as it is")
-    start_from: str = knob(CORPUS, choices=(CORPUS, EMPTY), label="Start", help="counts of the training text, or none")
+    rate: float = knob(0.3, 0.0, 1.0, step=0.05, label="Learning rate η", help="0: nothing is learned")
+    start_from: str = knob(CORPUS, choices=(CORPUS, EMPTY), label="Start", help="counted, or nothing")
 
     def start(self, session):
         below = None

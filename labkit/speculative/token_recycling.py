@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Iterable
 
 import torch
 
@@ -59,7 +60,7 @@ class TokenRecycling(Speculative):
             self.matrix = empty
         self.nodes = template(LEVELS[self.shape], self.width)
         if self.learn_prompt:
-            self.learn(session.ids, session.prompt_logits())
+            self.learn(session.ids, range(len(session.ids)), session.prompt_logits())
 
     def propose(self, session, rng):
         deepest = room(session)
@@ -81,9 +82,9 @@ class TokenRecycling(Speculative):
             depths.append(depth)
         return Proposal(Tree(tokens, parents, source="matrix"))
 
-    def learn(self, tokens: list[int], logits: torch.Tensor) -> None:
-        """M[token] <- the top k of its row of `logits` [len(tokens), V]."""
-        last = {token: row for row, token in enumerate(tokens)}  # the last of equal tokens wins
+    def learn(self, tokens: list[int], rows: Iterable[int], logits: torch.Tensor) -> None:
+        """M[token] <- the top k of its row of `logits` [N+1, V]."""
+        last = dict(zip(tokens, rows))  # the last of equal tokens wins
         best = logits[list(last.values())].topk(self.width).indices
         self.matrix[list(last)] = best.to(self.matrix.device)
 
@@ -91,5 +92,5 @@ class TokenRecycling(Speculative):
         root = session.ids[-len(tree.path) - 2]  # the token the tree hung on: before the path and the added token
         nodes = tree.path if self.learn_from == "accepted only" else range(len(tree.tokens))
         rows = [0, *(node + 1 for node in nodes)]
-        self.learn([root, *(tree.tokens[node] for node in nodes)], scores.logits[rows])
+        self.learn([root, *(tree.tokens[node] for node in nodes)], rows, scores.logits)
         return {"rows known": int((self.matrix[:, 0] >= 0).sum()), "nodes proposed": len(tree.tokens)}

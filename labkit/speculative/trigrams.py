@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from math import log
 
 import torch
 from torch import Tensor
@@ -74,16 +73,16 @@ class TriGrams:
         Returns KL(p || P) of every pair before that, in nats.
         """
         before = [self.row(*pair) for pair in pairs]
-        asked = torch.tensor([tokens + [0] * (WIDTH - len(tokens)) for tokens, _ in before], device=laws.device)
-        best = laws.topk(min(WIDTH, laws.shape[-1]))
-        figures = torch.cat([laws.gather(1, asked), best.values, entropy(laws)[:, None]], 1).tolist()
-        apart = []
-        for pair, row, found, names in zip(pairs, before, figures, best.indices.tolist()):
-            own = found[: len(row[0])]  # p of the row's tokens
-            apart.append(divergence(row[1], own, found[-1], laws.shape[-1]))
-            if rate:
-                self.learned[pair] = mixed(row, own, names, found[WIDTH:-1], rate)
-        return apart
+        tokens, chances = (
+            torch.tensor([row[side] + [0] * (WIDTH - len(row[side])) for row in before], dtype=dtype, device=laws.device)
+            for side, dtype in enumerate((torch.long, laws.dtype))
+        )
+        own = laws.gather(1, tokens)  # [len(pairs), WIDTH], p of the tokens that a row names
+        if rate:
+            best = laws.topk(min(WIDTH, laws.shape[-1]))
+            found = zip(pairs, before, own.tolist(), best.indices.tolist(), best.values.tolist())
+            self.learned.update((pair, mixed(row, of_row, names, top, rate)) for pair, row, of_row, names, top in found)
+        return divergence(chances, own, laws).tolist()
 
 
 def mixed(row: Row, own: list[float], names: list[int], best: list[float], rate: float) -> Row:
@@ -96,14 +95,18 @@ def mixed(row: Row, own: list[float], names: list[int], best: list[float], rate:
     return order, [chances[token] for token in order]
 
 
-def divergence(chances: list[float], own: list[float], spread: float, vocabulary: int) -> float:
-    """KL(p || P) in nats. `chances`: P of a row's tokens, `own`: p of the same, `spread`: the entropy of p.
+def divergence(chances: Tensor, own: Tensor, laws: Tensor) -> Tensor:
+    """KL(p || P) in nats, [n]. `chances` [n, WIDTH]: P of the tokens that a row names, then zeros; `own`: p of the same tokens;
+    `laws` [n, V]: p.
 
-    What a row leaves of 1 (`LEFT` at least) is spread evenly over the tokens it does not name.
+    What a row leaves of 1 (`LEFT` at least) is spread evenly over the tokens that it does not name.
     """
-    mass, others = sum(chances), vocabulary - len(chances)
-    left = max(1 - mass, LEFT) if others else 0.0
-    cross = -sum(p * log(chance * (1 - left) / mass) for chance, p in zip(chances, own))
-    if others:
-        cross -= max(1 - sum(own), 0.0) * log(left / others)
-    return max(cross - spread, 0.0)
+    tiny = torch.finfo(laws.dtype).tiny
+    named, mass = chances > 0, chances.sum(1)
+    own, others = own * named, laws.shape[-1] - named.sum(1)
+    left = torch.where(others > 0, (1 - mass).clamp(min=LEFT), 0.0)
+    scaled = chances * ((1 - left) / mass.clamp(min=tiny))[:, None]
+    even = left / others.clamp(min=1)
+    known = (own * scaled.clamp(min=tiny).log()).sum(1)
+    unknown = torch.where(others > 0, (1 - own.sum(1)).clamp(min=0) * even.clamp(min=tiny).log(), 0.0)
+    return (-known - unknown - entropy(laws)).clamp(min=0)

@@ -167,9 +167,10 @@ def train_ngrams(
         "held_out": measure(kept, singles, np.asarray(text.held_out), vocabulary),
     }
     held = figures["held_out"]
-    report(
-        f"{figures['pairs']:,} pairs, {figures['entries']:,} entries seen {least} times or more; held out: "
-        f"{held['known']:.1%} of the pairs known, the next token is the likeliest in {held['pairs']['top_1']:.1%}, "
-        f"among the first eight in {held['pairs']['top_8']:.1%}"
+    figures["summary"] = (
+        f"Tri-grams that ADED (P113) drafts from: {figures['pairs']:,} pairs of tokens, {figures['entries']:,} continuations seen "
+        f"{least} times or more. On held-out text {held['known']:.1%} of the pairs are known, the next token is the likeliest at "
+        f"{held['pairs']['top_1']:.1%} of the places and among the first eight at {held['pairs']['top_8']:.1%}."
     )
+    report(figures["summary"])
     return parts.save(PART, tensors, MODEL, figures, folder, parts.TOKENIZER)

@@ -45,7 +45,7 @@ def search(trace: Trace, upto: int | None = None, *, theme: str = "light") -> go
     ink = themes.colours(theme)
     figure = go.Figure(layout={"template": {}, "title": TITLE})
     steps = read.steps(trace, upto)
-    figure.update_layout(meta={"words": _words(trace, upto), "height": HEIGHT}, margin={"l": 12, "r": 12, "t": 44, "b": 12})
+    figure.update_layout(meta={"words": _words(trace, upto), "height": HEIGHT}, margin={"l": 12, "r": 12, "b": 12})
     if not steps:
         return figure
     table, found = rows(trace, upto), steps[-1].notes["search"]

@@ -4,6 +4,8 @@ const CARDS = [
   ["Entropy", "01_entropy.ipynb", "Where is the model sure, where not? Step through a text and see every law it was drawn from.", "entropy"],
   ["Draft trees", "02_draft_trees.ipynb", "A tree of guesses, checked in one forward. One path survives; see which, and why.", "tree"],
   ["Acceptance", "03_acceptance.ipynb", "One verify step with its numbers, and the proof by trial that the text keeps its law.", "coin"],
+  ["When to draft", "04_when_to_draft.ipynb", "When should a draft stop, which layer should guess, and can it learn while it serves?", "stop"],
+  ["Timelines", "05_batches_and_timelines.ipynb", "Who waits for whom: draft and target at work at once, and many texts in one batch.", "lanes"],
 ];
 
 const THEME_WORDS = { sampling: "Sampling", speculative: "Speculative decoding", attention: "Attention and cache", tokenization: "Token boundaries", diffusion: "Diffusion", visual: "Visual tokens", reduction: "Token reduction" };
@@ -25,6 +27,10 @@ function cardPicture(kind) {
     coin: [box(0, 8, 96, 9, "fill:var(--tl-draft)", 0), box(0, 19, 150, 9, "fill:var(--tl-target);stroke:var(--tl-target-edge)", 0),
       box(0, 44, 120, 16, "fill:var(--tl-draft)", 0), box(121, 44, 102, 16, "fill:var(--tl-refuse-tint);stroke:var(--tl-refuse);stroke-width:1.4;stroke-dasharray:4 3", 0),
       svg("path", { d: "M148 38V66M142 32h12l-6 8z", style: "stroke:var(--tl-ink);stroke-width:2.4;fill:var(--tl-ink)" })],
+    stop: [12, 17, 24, 30, 46].map((h, k) => box(8 + 34 * k, 66 - h, 26, h, k < 4 ? "fill:var(--tl-draft)" : "fill:var(--tl-refuse-tint);stroke:var(--tl-refuse);stroke-width:1.4;stroke-dasharray:4 3", 2)).concat([
+      svg("path", { d: "M0 30H190", style: "stroke:var(--tl-ink);stroke-width:1.6;stroke-dasharray:6 4" }), box(196, 20, 22, 20, "fill:var(--tl-ink)", 4)]),
+    lanes: [0, 46, 92, 138, 184].flatMap((x, k) => [
+      box(x, 10, 40, 18, k === 3 ? "fill:var(--tl-refuse-tint);stroke:var(--tl-refuse);stroke-width:1.4;stroke-dasharray:4 3" : "fill:var(--tl-draft)"), box(x, 40, 40, 18, "fill:var(--tl-target);stroke:var(--tl-target-edge)")]),
   };
   return svg("svg", { viewBox: "-2 0 230 70", "aria-hidden": "true" }, ...marks[kind]);
 }
