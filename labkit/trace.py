@@ -87,7 +87,8 @@ class Tree(msgspec.Struct, omit_defaults=True):
 
     A chain is a tree of width 1. Until it is verified only `tokens`, `parents`, `draft_logprobs`, `kind` are set.
     p and q are the laws AFTER temperature and transforms. `thresholds[i]` is min(1, p/q) after earlier refusals among the
-    siblings, `coins[i]` the uniform number drawn, `order[i]` the place in the order of testing (0 first).
+    siblings (k-SEQ: min(1, p/(rho q))), `coins[i]` the uniform number drawn, `order[i]` the place in the order of testing
+    (0 first); of a node that several drafts share, those of its last test.
     """
 
     tokens: list[int]

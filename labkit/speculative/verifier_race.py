@@ -53,15 +53,16 @@ class VerifierRace(Study):
 
     def steps(self, session, rng):
         p, q = self.toy_laws()
-        exact = acceptances(p, q) | {DISTINCT: [_accepted(cover.without_replacement(p, q, k)) for k in range(1, MOST + 1)]}
+        exact = acceptances(p, q) | {DISTINCT: _by_drafts(cover.without_replacement(p, q, MOST))}
         notes = {"done": 1, "of": 1 + self.texts * (1 + len(COUNTS)), "drafts": list(range(1, MOST + 1))}
         notes |= {"toy": {"p": p.tolist(), "q": q.tolist(), "acceptance": exact}, "cover": [self.toy_cover(p, q)]}
         yield Step([], notes=dict(notes))
 
+        half = min(session.runner.context, session.draft.runner.context) // 2
         found: list[dict[str, list[float]]] = []  # one entry a place
         calls = {name: {count: [0, 0] for count in COUNTS} for name in VERIFIERS}  # tokens, target calls
         for text in heldout(self.texts):
-            ids = session.vocabulary.encode(text)[: session.runner.context // 2]
+            ids = session.vocabulary.encode(text)[:half]
             found += [measured(p, q, rng) for p, q in laws_of(session.open(ids))]
             mean = {name: _means([place[name] for place in found]) for name in found[0]}
             notes["places"] = {"count": len(found), "paths": PATHS, "acceptance": mean}
@@ -119,8 +120,9 @@ class VerifierRace(Study):
         return {"title": f"mean of {places} places", "bars": bars}
 
 
-def _accepted(rows: Tensor) -> float:
-    return rows[:-1].sum().item()
+def _by_drafts(rows: Tensor) -> list[float]:
+    """The acceptance of 1, 2, ... drafts from the cover [k + 1, V] of k of them, for verifiers that test one after the other."""
+    return rows[:-1].sum(1).cumsum(0).tolist()
 
 
 def _means(lists: list[list[float]]) -> list[float]:
@@ -134,8 +136,8 @@ def _spread(length: int) -> list[int]:
 
 def acceptances(p: Tensor, q: Tensor) -> dict[str, list[float]]:
     """The acceptance of 1 .. MOST independent drafts, by verifier, and the best possible."""
-    found = {name: COVERS[name](p, q, MOST)[:-1].sum(1).cumsum(0).tolist() for name in (V1, V2)}
-    found[V3] = [_accepted(cover.k_seq(p, q, drafts)) for drafts in range(1, MOST + 1)]
+    found = {name: _by_drafts(COVERS[name](p, q, MOST)) for name in (V1, V2)}
+    found[V3] = [cover.k_seq(p, q, drafts)[:-1].sum().item() for drafts in range(1, MOST + 1)]  # rho depends on their number
     found[BEST] = [cover.ceiling(p, q, drafts) for drafts in range(1, MOST + 1)]
     return found
 
