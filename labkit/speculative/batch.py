@@ -184,12 +184,8 @@ class Round(NamedTuple):
     cells: list[tuple]
     kind: str  # "grouped" (chosen for their one length), "level" (none had to move) or "realigned"
     rows: list[Row]
+    finished: list[Row]  # those of them for which it was the last round
     waiting: list[Row]
-
-    @property
-    def finished(self) -> list[Row]:
-        """Those for which this was the last round."""
-        return [row for row in self.rows if row.done]
 
 
 def rounds(batch: Batch, prompts: list[list[int]], size: int, window: int) -> Iterator[Round]:
@@ -211,7 +207,8 @@ def rounds(batch: Batch, prompts: list[list[int]], size: int, window: int) -> It
         cells = batch.round(chosen)
         kind = "grouped" if grouped else "realigned" if batch.realigned else "level"
         pool = [row for row in pool if not row.done]
-        yield Round(cells, kind, chosen, [row for row in pool if row not in chosen])
+        finished = [row for row in chosen if row.done]
+        yield Round(cells, kind, chosen, finished, [row for row in pool if row not in chosen])
 
 
 def one_length(pool: list[Row], size: int) -> list[Row]:
