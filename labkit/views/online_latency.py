@@ -59,7 +59,8 @@ def words(trace: Trace, upto: int | None) -> str:
     notes = steps[-1].notes if steps else {}
     if "learning calls" not in notes:
         return "Calls are counted and priced at what a call took on average on this machine."
-    prices = f"{1000 * notes['target call seconds']:.1f} ms a target call, {1000 * notes['draft call seconds']:.1f} ms a draft call"
+    target, draft = (1000 * notes[f"{who} call seconds"] for who in ("target", "draft"))
+    prices = f"{target:.1f} ms a target call, {draft:.1f} ms a draft call"
     measured = [1000 * sum(notes[f"{name} seconds"]) / sum(notes[f"{name} tokens"]) for name in ("learning", "frozen")]
     update = 1000 * sum(notes["update seconds"]) / sum(notes["learning tokens"])
     return (
