@@ -18,7 +18,7 @@ from labkit.views.text import cut, short, shown
 
 EXPORTS = """applySampling entropyAfter layoutTree treeEdge TREE pieceShown pieceShort pieceCut makeStore
 openLane addStep samplingOf stepTree patterns treeView distView curveView verifyView costView
-checkView CHECK_RIGHT CHECK_LOSSY CHECK_BROKEN checkVariant testInFocus figureTable chartTemplate html""".split()
+checkView CHECK_RIGHT CHECK_LOSSY CHECK_BROKEN checkVariant testInFocus figureTable chartTemplate html openPlaces""".split()
 
 SETTINGS = [
     {"temperature": t, "top-k": k, "top-p": p, "min-p": m}
@@ -224,6 +224,79 @@ def test_big_trees_fold_what_was_never_reached(blank):
     blank.locator("g.fold").first.press("Enter")
     again, rest = count()
     assert len(again) > len(drawn) and len(again) + rest == 128
+
+
+def test_a_folded_tree_is_as_wide_as_what_is_drawn(blank):
+    """A deep guess that nobody looked at must not stretch the picture."""
+    trace = made_traces.tree_trace(steps=1, nodes=1)
+    tree = trace.steps[0].tree
+    tree.tokens, tree.parents = [5] * 100, [-1, *range(99)]
+    tree.draft_logprobs, tree.draft_entropies = [-0.1] * 100, [0.5] * 100
+    tree.target_logprobs, tree.target_entropies = [-5.0] * 100, [0.5] * 100
+    tree.verdicts = ["refused"] + [UNREACHED] * 99
+    tree.reasons, tree.path = ["coin above p/q"] + [""] * 99, []
+    tree.coins, tree.thresholds, tree.order = [0.9] + [None] * 99, [0.1] + [None] * 99, [0] + [None] * 99
+    trace.steps[0].tests, trace.steps[0].emitted, trace.steps[0].beliefs = [], [tree.added], trace.steps[0].beliefs[-1:]
+    trace.steps[0].sources = ["target"]
+    element = show(blank, trace, "treeView")
+    assert element.locator("g.fold > text").text_content() == "+ 99 nodes"
+    assert element.locator("text.col").all_text_contents() == ["last token", "+1", "+2", "+3"]
+
+
+def grown_by_heap(trace, seed: int) -> dict:
+    """Regrow the first tree of `trace` as DySpec would, with made-up probabilities; its notes."""
+    chance, tree = random.Random(seed), trace.steps[0].tree
+    size = len(tree.tokens)
+    slots, values, parents, shares = [(1.0, -1)], [], [], []
+    while len(values) < size:
+        slots.sort()
+        v, parent = slots.pop()
+        share = chance.uniform(0.1, 0.9)
+        parents.append(parent)
+        values.append(v)
+        shares.append(math.log(share))
+        slots += [(v * (1 - share), parent), (v * share, len(values) - 1)]
+    tree.parents, tree.draft_logprobs, tree.path = parents, shares, []
+    tree.verdicts, tree.reasons = [UNREACHED] * size, [""] * size
+    tree.coins, tree.thresholds, tree.order = [None] * size, [None] * size, [None] * size
+    return {"values": values, "open": [[parent, v] for v, parent in sorted(slots, reverse=True)]}
+
+
+def test_the_slider_grows_the_tree_and_shows_the_heap(blank):
+    trace = made_traces.tree_trace(steps=1)
+    step = trace.steps[0]
+    step.notes = grown_by_heap(trace, 4)
+    step.tests, step.emitted, step.beliefs, step.sources = [], [step.tree.added], step.beliefs[-1:], ["target"]
+    size, values, left = len(step.tree.tokens), step.notes["values"], step.notes["open"]
+    element = show(blank, trace, "treeView")
+    for grown in range(size + 1):
+        places = blank.evaluate(
+            """(grown) => openPlaces({ tree: lane.steps[0].tree, ...lane.steps[0].notes }, grown)""", grown
+        )
+        assert len(places) == grown + 1, "every node closes a place and opens two"
+        assert [place["v"] for place in places] == sorted((place["v"] for place in places), reverse=True)
+        if grown < size:
+            assert (places[0]["node"], places[0]["v"]) == (grown, values[grown]), "the best place is filled next"
+        else:
+            assert [[place["parent"], place["v"]] for place in places] == left
+
+    slider = blank.locator(".tl-grow input")  # the panel round the view holds it; here it stands by itself
+    assert slider.count() == 0
+    blank.evaluate("() => document.querySelector('.tl').append(view.legend)")
+    slider.fill("5")
+    seen = blank.evaluate(
+        """() => [...document.querySelectorAll("g.node")]
+            .filter((g) => getComputedStyle(g).visibility === "visible").map((g) => Number(g.dataset.id))"""
+    )
+    assert sorted(seen) == [-1, 0, 1, 2, 3, 4]
+    said = element.page.locator(".tl-growing").inner_text()
+    assert said.startswith("5 nodes grown. 6 places open;") and f"v = {values[5]:.3f}" in said
+    assert element.page.locator(".places .place").count() == 6
+    slider.press("ArrowRight")
+    assert "6 nodes grown" in element.page.locator(".tl-growing").inner_text()
+    slider.press("End")
+    assert element.page.locator(".ungrown").count() == 0
+    assert element.page.locator(".places:visible").count() == 0
 
 
 def test_arrows_walk_the_tree(blank):

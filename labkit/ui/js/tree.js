@@ -73,9 +73,8 @@ function layoutTree(tree, width, names, measure, open = new Set(), tallest = Inf
   let plan = arrangeTree(tree, children, groups.slice(0, folded));
   while (plan.height > tallest && folded < groups.length) plan = arrangeTree(tree, children, groups.slice(0, ++folded));
 
-  const depths = [];
-  tree.parents.forEach((parent, node) => (depths[node] = parent < 0 ? 1 : depths[parent] + 1));
-  const columns = depths.reduce((most, depth) => Math.max(most, depth), 0) + 2; // the root's, the drafts', and one for the target's own
+  // the root's, one for every depth that is drawn, and one for the target's own
+  const columns = [...plan.nodes].reduce((most, [id, spot]) => (id === "target" ? most : Math.max(most, spot.depth)), 0) + 2;
   const step = Math.max(TREE.narrowest, (width - TREE.room) / Math.max(2, Math.min(columns, TREE.columns)));
   for (const [id, spot] of plan.nodes) {
     const text = spot.fold ? `+ ${spot.fold.count} nodes` : names(id);

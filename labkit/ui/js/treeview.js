@@ -4,7 +4,9 @@
 function treeView(store) {
   const scroll = html("div", { class: "tl-treescroll" });
   const coin = coinView(store);
-  const element = html("div", { class: "tl-treepart" }, html("div", { class: "tl-tree" }, scroll), coin.element);
+  const why = html("div", null, coin.element);
+  const grow = growView(store, showGrown);
+  const element = html("div", { class: "tl-treepart" }, html("div", { class: "tl-tree" }, scroll), why, grow.element);
   const box = element.firstChild;
   const open = new Set(); // folds a person has opened in this step
   let drawn = "";
@@ -29,9 +31,17 @@ function treeView(store) {
       if (kept) scroll.querySelector(`[data-id="${kept}"]`)?.focus({ preventScroll: true });
       view.note = treeNote(lane, now);
     }
+    grow.turn();
     scroll.style.setProperty("--tl-tallest", `${tallest}px`); // the panel keeps its height, so that nothing below it jumps
     box.classList.toggle("play", play);
     element.dataset.drawn = String(++count);
+  }
+
+  /** Show the first `grown` nodes alone; what was decided later is hidden with the others. */
+  function showGrown(grown) {
+    why.hidden = !grow.element.hidden;
+    for (const part of scroll.querySelectorAll("[data-since]")) part.classList.toggle("ungrown", why.hidden && Number(part.dataset.since) >= grown);
+    if (why.hidden) box.classList.remove("play");
   }
 
   /** A tree larger than its place opens on what survived: the end of the path, and the token the target added. */
@@ -51,6 +61,7 @@ function treeView(store) {
   const view = {
     title: "Draft tree",
     note: "",
+    legend: grow.control,
     element,
     draw(changes) {
       const lane = laneNow(store);
@@ -64,6 +75,7 @@ function treeView(store) {
         const stepped = seen.lane === store.lane && lane?.at === seen.at + 1 && when - seen.when > 200;
         seen = { lane: store.lane, at: lane?.at, trace: lane?.opening, when };
         drawn = key;
+        grow.show(now);
         redraw(stepped);
         if (scroll.scrollHeight > scroll.clientHeight || scroll.scrollWidth > scroll.clientWidth) showEnd();
       } else if (!changes || changes.has?.("selected")) {
@@ -112,13 +124,14 @@ function drawTree(store, lane, now, focus, face, open, unfold) {
     const spot = plan.nodes.get(id);
     const q = typeof id === "number" ? plan.shares[id] : null;
     const d = treeEdge(plan.nodes.get(spot.parent), spot);
-    parts.push(svg("path", { class: `edge ${state(id)}`, d, "stroke-width": edgeWidth(q).toFixed(1), style: late(id) }));
-    if (state(id) === "ref") parts.push(svg("path", { class: "edge refline", d, "stroke-width": 1.8, style: late(id) }));
+    const both = { d, style: late(id), "data-since": bornAt(tree, plan, id) };
+    parts.push(svg("path", { class: `edge ${state(id)}`, "stroke-width": edgeWidth(q).toFixed(1), ...both }));
+    if (state(id) === "ref") parts.push(svg("path", { class: "edge refline", "stroke-width": 1.8, ...both }));
   }
   const numbers = coinNumbers(tree);
   parts.push(drawNode(store, now, -1, plan, name(-1), "root", focus, "--d:0;--v:0ms"));
   for (const id of ids) {
-    if (plan.nodes.get(id).fold) parts.push(drawFold(id, plan, unfold));
+    if (plan.nodes.get(id).fold) parts.push(drawFold(id, tree, plan, unfold));
     else parts.push(drawNode(store, now, id, plan, name(id), state(id), focus, late(id), numbers[id]));
   }
   const tally = { acc: 0, ref: 0, gho: 0 };
@@ -141,7 +154,7 @@ function drawNode(store, now, id, plan, text, state, focus, style, badge) {
   const chosen = id === focus;
   const choose = () => (id === -1 ? store.set({ selected: { kind: "token", lane: store.lane ?? 0, index: now.first - 1 } }) : chooseNode(store, now, id));
   const at = (n) => n.toFixed(1);
-  return svg("g", { class: `node ${state}`, role: "button", tabindex: chosen ? 0 : -1, "aria-label": label, "aria-pressed": String(chosen), "data-link": link, ...nodeData(plan, id), "data-lm-suppress-shortcuts": "true", style, onclick: choose },
+  return svg("g", { class: `node ${state}`, role: "button", tabindex: chosen ? 0 : -1, "aria-label": label, "aria-pressed": String(chosen), "data-link": link, ...nodeData(tree, plan, id), "data-lm-suppress-shortcuts": "true", style, onclick: choose },
     svg("title", {}, label),
     svg("rect", { class: "ring", x: at(x - 4), y: at(y - 16), width: at(w + (state === "tgt" ? 14 : 8)), height: 32, rx: 9 }),
     state === "tgt"
@@ -154,17 +167,23 @@ function drawNode(store, now, id, plan, text, state, focus, style, badge) {
     state === "gho" && plan.shares[id] !== null ? svg("text", { class: "q", x: at(x + w + 6), y: y + 4 }, decimals(plan.shares[id], 2)) : null);
 }
 
-/** What the arrows need to know about a node. */
-function nodeData(plan, id) {
-  const { parent, depth, y } = plan.nodes.get(id);
-  return { "data-id": id, "data-parent": parent, "data-depth": depth, "data-y": y };
+/** The place of a node in the order in which the tree grew; a fold came with its first node, the target's token behind all. */
+function bornAt(tree, plan, id) {
+  if (id === "target") return tree.tokens.length;
+  return typeof id === "number" ? id : Math.min(...plan.nodes.get(id).fold.away);
 }
 
-function drawFold(id, plan, unfold) {
+/** What the arrows and the slider of growth need to know about a node. */
+function nodeData(tree, plan, id) {
+  const { parent, depth, y } = plan.nodes.get(id);
+  return { "data-id": id, "data-parent": parent, "data-depth": depth, "data-y": y, "data-since": bornAt(tree, plan, id) };
+}
+
+function drawFold(id, tree, plan, unfold) {
   const { x, y, w, fold } = plan.nodes.get(id);
   const words = `+ ${fold.count} nodes`;
   const label = `${fold.count} nodes never reached: open`;
-  return svg("g", { class: "node gho fold", role: "button", tabindex: -1, "aria-label": label, "aria-expanded": "false", "data-fold": id, ...nodeData(plan, id), "data-lm-suppress-shortcuts": "true", onclick: () => unfold(fold.parent) },
+  return svg("g", { class: "node gho fold", role: "button", tabindex: -1, "aria-label": label, "aria-expanded": "false", "data-fold": id, ...nodeData(tree, plan, id), "data-lm-suppress-shortcuts": "true", onclick: () => unfold(fold.parent) },
     svg("title", {}, label),
     svg("rect", { class: "ring", x: x - 4, y: y - 16, width: w + 8, height: 32, rx: 9 }),
     svg("rect", { class: "box", x, y: y - 10.5, width: w, height: 21, rx: 10 }),
