@@ -37,6 +37,7 @@ class Bench(anywidget.AnyWidget):
     _esm = assets.module("bench")
     _css = assets.styles()
     page = traitlets.Unicode("entropy").tag(sync=True)
+    under = traitlets.Bool(False).tag(sync=True)  # does it stand under another bench of the same page?
 
     def __init__(
         self,
@@ -101,9 +102,9 @@ class Bench(anywidget.AnyWidget):
         return cls("acceptance", prompt, **settings)
 
     @classmethod
-    def decode(cls, prompt: str | list[int] = PROMPT, **settings: Any) -> Bench:
-        """Any method with the charts it brings along, and what it costs."""
-        return cls("decode", prompt, **settings)
+    def decode(cls, prompt: str | list[int] = PROMPT, *, under: bool = False, **settings: Any) -> Bench:
+        """Any method with the charts it brings along, and what it costs; `under` another bench of the page: without a head."""
+        return (Guest if under else cls)("decode", prompt, **settings)
 
     @classmethod
     def study(cls, method: str, prompt: str | list[int] = PROMPT, **settings: Any) -> Bench:
@@ -162,3 +163,4 @@ class Guest(Bench):
 
     _esm = assets.GUEST
     _css = ""
+    under = traitlets.Bool(True).tag(sync=True)

@@ -5,7 +5,7 @@ const LAYOUTS = {
   entropy: { look: "lay-ent", live: true, views: (store) => [makePanel(store, distView(store), "dist", { hero: true }), makePanel(store, curveView(store), "curve")] },
   draft_trees: { look: "lay-tree", live: false, views: (store) => [makePanel(store, treeView(store), "tree", { hero: true }), makePanel(store, costView(store), "cost")] },
   decode: { look: "lay-dec", live: false, charts: true, views: (store) => [makePanel(store, costView(store), "cost")] },
-  study: { look: "lay-study", live: false, charts: true, guest: true, views: () => [] },
+  study: { look: "lay-study", live: false, charts: true, views: () => [] },
   acceptance: { look: "lay-acc", live: false, charts: true, views: (store) => [makePanel(store, verifyView(store), "verify", { hero: true }), makePanel(store, byPositionView(store), "bypos"), makePanel(store, checkView(store), "check")] },
 };
 
@@ -106,7 +106,7 @@ function render({ model, el }) {
   const root = html("div", { class: "tl", tabindex: -1, "data-lm-suppress-shortcuts": "true", role: "region", "aria-label": "Token Lab bench" });
   store.root = root;
   store.host = hostName();
-  store.guest = Boolean(layout.guest); // stands on a page under another bench: no head, no keys but its own
+  store.guest = Boolean(model.get("under")); // stands on a page under another bench: no head, no keys but its own
   store.trouble = null;
   store.lanes[0].wish = null;
   store.actions = makeActions(store);
@@ -121,8 +121,8 @@ function render({ model, el }) {
   const own = ownCharts(store);
   const pictures = () => [...views, ...own.panels].filter((panel) => panel.svg()).map((panel) => [panel.view.title, panel.svg()]);
   const takeaway = makeTakeaway(store, pictures, model.get("_css"));
-  const transport = makeTransport(store, store.guest ? [takeaway.element] : [compare.element, takeaway.element]);
-  const lanes = store.guest ? makeProgress(store) : makeLanes(store, tip);
+  const transport = makeTransport(store, store.page === "study" ? [takeaway.element] : [compare.element, takeaway.element]);
+  const lanes = store.page === "study" ? makeProgress(store) : makeLanes(store, tip);
   const knobs = makeKnobs(store, layout.live);
   const page = html("div", { class: `tl-page ${layout.look}` }, lanes.element, knobs.element, ...views.map((panel) => panel.element), own.element);
   root.append(patterns(), ...(store.guest ? [] : [head.element]), transport.element, alarm, page, tip.element);

@@ -107,7 +107,7 @@ function chartView(store, name, title = "", { words = "", height = 0, table } = 
   }
 
   whenResized(plot, (width) => figure && library && library.relayout(plot, { width }));
-  plot.append(store.guest ? html("p", { class: "quiet tl-none" }, "Nothing here yet: press Run.") : emptyWords(laneNow(store), "Nothing to draw yet."));
+  plot.append(store.page === "study" ? html("p", { class: "quiet tl-none" }, "Nothing here yet: press Run.") : emptyWords(laneNow(store), "Nothing to draw yet."));
   const view = {
     title,
     element,

@@ -177,7 +177,7 @@ function makeKnobs(store, live) {
     }
     for (const set of setters) set();
     const info = method();
-    say(title, live ? "Sampling" : store.guest ? "Knobs" : info?.title ?? "Knobs");
+    say(title, live ? "Sampling" : store.page === "study" ? "Knobs" : info?.title ?? "Knobs");
     mark(title, "title", info?.summary ?? "");
     say(paper, live ? "" : info?.paper ?? "");
     showTrouble(store, trouble, "knobs");

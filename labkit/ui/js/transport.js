@@ -65,7 +65,7 @@ function makeTransport(store, menus) {
     const all = tokens ? lane.tokens : lane.steps;
     for (; known < all.length; known++) cells.push(tokens ? tokenCell(all[known], known) : stepCell(all[known], known, lane));
     time.append(...cells.slice(time.childElementCount));
-    time.classList.toggle("fine", (tokens || store.guest ? cells.length : lane.tokens.length) > 48);
+    time.classList.toggle("fine", (tokens || store.page === "study" ? cells.length : lane.tokens.length) > 48);
   }
 
   function place(lane) {

@@ -187,7 +187,7 @@
       return leaveItToVoila();
     }
     for (const [el, id] of found) {
-      el.classList.toggle("lab-guest", all[id].state.page === "study"); // stands under another bench
+      el.classList.toggle("lab-guest", all[id].state.under); // stands under another bench
       show(id, all[id].state, el).catch((error) => {
         el.textContent = "This part of the page did not start: reload the page.";
         console.error(error);
