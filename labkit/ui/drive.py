@@ -273,7 +273,7 @@ class Drive(Desk):
 
     async def _rerun(self, job: Job, lane: Lane, request: Request) -> None:
         """Another request in a lane that has a trace: as many tokens as there were, or as an interrupted run still owes."""
-        steps = len(lane.trace.steps) if lane.trace and not lane.tokens else None  # a study: as far as it had come
+        steps = (len(lane.trace.steps) or None) if lane.trace and not lane.tokens else None  # a study: as far as it had come
         lane.wanted = max(lane.tokens, lane.wanted, 1)
         await lane.begin(self.engine, request, WINDOW)
         self.tell(lane)
