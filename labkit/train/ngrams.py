@@ -168,9 +168,9 @@ def train_ngrams(
     }
     held = figures["held_out"]
     figures["summary"] = (
-        f"Tri-grams that ADED (P113) drafts from: {figures['pairs']:,} pairs of tokens, {figures['entries']:,} continuations seen "
-        f"{least} times or more. On held-out text {held['known']:.1%} of the pairs are known, the next token is the likeliest at "
-        f"{held['pairs']['top_1']:.1%} of the places and among the first eight at {held['pairs']['top_8']:.1%}."
+        f"Tri-grams that ADED (P113) drafts from: {figures['pairs']:,} pairs of tokens, {figures['entries']:,} continuations "
+        f"seen {least} times or more. On held-out text {held['known']:.1%} of the pairs are known, the next token is the "
+        f"likeliest at {held['pairs']['top_1']:.1%} of the places and among the first eight at {held['pairs']['top_8']:.1%}."
     )
     report(figures["summary"])
     return parts.save(PART, tensors, MODEL, figures, folder, parts.TOKENIZER)
