@@ -20,18 +20,25 @@ from labkit.methods import all_methods, build_law, build_method
 from labkit.speculative import verify
 from labkit.speculative.chain import Chain
 from labkit.speculative.ground import MATCH
-from labkit.trace import Setting
+from labkit.speculative.specdecpp import SpecDecPlusPlus
+from labkit.speculative.stopping import judge
+from labkit.trace import Setting, Tree
 
 LETTERS, PROMPT, TOKENS, SEEDS = 5, [1, 2, 3, 1, 2], 3, 3000
 FEWER = 1500  # enough to catch what is broken
 LAWS = {"temperature 1": (1.0, []), "0.7, top-p 0.9": (0.7, [Setting("top-p", {"p": 0.9})])}
-SMALL = {"chain": {"length": 3}, "token-recycling": {"width": 4}}  # rows of the matrix have at most five letters
+SMALL = {"chain": {"length": 3}, "specdec++": {"longest": 4}, "token-recycling": {"width": 4}}  # at most five letters a row
 LOSSLESS = sorted(name for name, method in all_methods().items() if method.lossless)
 CASES = [(name, SMALL.get(name, {}), law) for name in LOSSLESS for law in LAWS]
 CASES += [
     ("chain", {"length": 2, "verifier": MATCH}, "0.7, top-p 0.9"),
     ("chain", {"length": 2, "heat": 2.0}, "temperature 1"),
     ("chain", {"length": 3, "doubt": 0.4}, "0.7, top-p 0.9"),
+    ("specdec++", {"h": 0.05, "shortest": 1, "longest": 3}, "temperature 1"),
+    ("specdec++", {"h": 0.8, "longest": 4, "verifier": MATCH}, "0.7, top-p 0.9"),
+    ("specdec++", {"policy": "entropy", "nats": 1.2, "shortest": 1, "longest": 4}, "temperature 1"),
+    ("specdec++", {"policy": "oracle (peeks)"}, "temperature 1"),
+    ("specdec++", {"policy": "oracle (peeks)", "longest": 1}, "0.7, top-p 0.9"),
     ("token-recycling", {"width": 3, "shape": "80 nodes", "start_from": "hot"}, "temperature 1"),
     ("lookup", {"length": 2, "longest": 1}, "temperature 1"),
 ]
@@ -133,6 +140,21 @@ class Forgetful(Chain):
         return type(proposal)(tree, laws[:keep])
 
 
+@dataclass
+class Regretful(SpecDecPlusPlus):
+    """Judges the newest token too, and drops it where the risk is above the line: the stop comes after the draw."""
+
+    def propose(self, session, rng):
+        tree, laws = super().propose(session, rng)
+        twin = Session(session.draft.runner, session.ids + tree.tokens[:-1])
+        state = twin.grow(Tree(tree.tokens[-1:], [-1]), hidden=True).hidden[-1, 0]
+        if judge(state, self.stop.head).softmax(-1)[0] > self.h:
+            tree, laws = Tree(tree.tokens[:-1], tree.parents[:-1], kind="iid"), laws[:-1]
+            session.draft.rewind(len(session.ids))
+            session.draft.push(*tree.tokens)
+        return tree, laws if tree.tokens else None
+
+
 def test_sampling_without_the_residual_is_caught(pair, exact, monkeypatch):
     class Verify:
         residual_chain = staticmethod(no_residual)
@@ -149,6 +171,11 @@ def test_sampling_without_the_residual_is_caught(pair, exact, monkeypatch):
 
 def test_dropped_drafts_are_caught(pair, exact):
     assert p_value(pair, lambda: Forgetful(length=3), "temperature 1", exact("temperature 1"), FEWER) < 1e-6
+
+
+def test_drafts_dropped_by_the_head_are_caught(pair, exact):
+    make = lambda: Regretful(h=0.3, longest=1)  # noqa: E731
+    assert p_value(pair, make, "temperature 1", exact("temperature 1"), FEWER) < 1e-6
 
 
 def test_rejected_rows_left_in_the_cache_are_caught(pair, exact, monkeypatch):
