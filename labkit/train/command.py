@@ -127,6 +127,28 @@ def exits(
     typer.echo(f"written: {file}")
 
 
+@app.command("stop-head", epilog="Example: labkit train stop-head --tokens 500000 --threads 1")
+def stop_head(
+    tokens: Annotated[int, typer.Option(help="Of the target's own text, drafted at every place.")] = 500_000,
+    weight: Annotated[float, typer.Option(help="What a refusal weighs beside an acceptance, 1 to 12.")] = 6.0,
+    depth: Annotated[int, typer.Option(help="Residual blocks, 0 to 4.")] = 3,
+    shared_blocks: Annotated[bool, typer.Option("--shared-blocks", help="All blocks are one, as in the release.")] = False,
+    device: Device = "cpu",
+    threads: Threads = None,
+    seed: Seed = 0,
+) -> None:
+    """Train the heads that tell SpecDec++ when to stop drafting; a run that was stopped goes on where it was."""
+    from labkit.train.stop_head import train_stop_head
+
+    choices = {"tokens": tokens, "weight": weight, "depth": depth, "shared_blocks": shared_blocks}
+    try:
+        file = train_stop_head(**choices, device=device, threads=threads, seed=seed, report=typer.echo)
+    except ValueError as error:
+        typer.echo(f"Error: {error}", err=True)
+        raise typer.Exit(2) from None
+    typer.echo(f"written: {file}")
+
+
 @app.command(epilog="Example: labkit train tokenizer my-models/target --rebuild")
 def tokenizer(
     out: Annotated[Path, typer.Argument(help="Folder to write tokenizer.json into.")],

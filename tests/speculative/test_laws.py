@@ -22,8 +22,10 @@ from labkit.speculative.aded import Aded
 from labkit.speculative.chain import Chain
 from labkit.speculative.del_ import DEL
 from labkit.speculative.ground import MATCH, RESIDUAL, Proposal
+from labkit.speculative.specdecpp import SpecDecPlusPlus
 from labkit.speculative.spectr import SpecTr
-from labkit.trace import Setting
+from labkit.speculative.stopping import judge
+from labkit.trace import Setting, Tree
 
 LETTERS, PROMPT, TOKENS, SEEDS = 5, [1, 2, 3, 1, 2], 3, 3000
 FEWER = 1500  # enough to catch what is broken
@@ -37,6 +39,7 @@ SMALL = {  # rows of the matrix have at most five letters, and nothing was count
     "pearl": {"gamma": 2},
     "del": {"policy": "fixed", "layer": 1, "length": 3},  # of two layers the first; left alone it may never draft
     "dyspec": {"budget": 6},
+    "specdec++": {"longest": 4},
     "static-tree": {"budget": 6},
     "online-sd": {"length": 2, "every": 1, "rate": 0.003},  # learns after every round
 }
@@ -51,6 +54,11 @@ CASES += [
     ("dyspec", {"budget": 4, "mode": "threshold"}, "temperature 1"),
     ("dyspec", {"budget": 9, "mode": "threshold", "threshold": 0.1}, "temperature 1"),
     ("static-tree", {"budget": 5, "shape": "3-ary", "verifier": MATCH}, "0.7, top-p 0.9"),
+    ("specdec++", {"h": 0.05, "shortest": 1, "longest": 3}, "temperature 1"),
+    ("specdec++", {"h": 0.8, "longest": 4, "verifier": MATCH}, "0.7, top-p 0.9"),
+    ("specdec++", {"policy": "entropy", "nats": 1.2, "shortest": 1, "longest": 4}, "temperature 1"),
+    ("specdec++", {"policy": "oracle (peeks)"}, "temperature 1"),
+    ("specdec++", {"policy": "oracle (peeks)", "longest": 1}, "0.7, top-p 0.9"),
     ("token-recycling", {"width": 3, "shape": "80 nodes", "start_from": "hot"}, "temperature 1"),
     ("lookup", {"length": 2, "longest": 1}, "temperature 1"),
     ("spectr", {"count": 4, "length": 3, "verifier": RESIDUAL}, "temperature 1"),
@@ -198,6 +206,18 @@ class AsIfDrawn(Stocked):
 def test_searched_drafts_tested_as_if_drawn_are_caught(pair, exact):
     make = lambda: AsIfDrawn(simulations=30, depth=3)  # noqa: E731
     assert p_value(pair, make, "temperature 1", exact("temperature 1"), FEWER) < 1e-6
+class Regretful(SpecDecPlusPlus):
+    """Judges the newest token too, and drops it where the risk is above the line: the stop comes after the draw."""
+
+    def propose(self, session, rng):
+        tree, laws = super().propose(session, rng)
+        twin = Session(session.draft.runner, session.ids + tree.tokens[:-1])
+        state = twin.grow(Tree(tree.tokens[-1:], [-1]), hidden=True).hidden[-1, 0]
+        if judge(state, self.stop.head).softmax(-1)[0] > self.h:
+            tree, laws = Tree(tree.tokens[:-1], tree.parents[:-1], kind="iid"), laws[:-1]
+            session.draft.rewind(len(session.ids))
+            session.draft.push(*tree.tokens)
+        return tree, laws if tree.tokens else None
 
 
 def test_sampling_without_the_residual_is_caught(pair, exact, monkeypatch):
@@ -229,6 +249,11 @@ class Unwarped(DEL):
 
 def test_an_exit_that_hides_its_law_is_caught(pair, exact):
     make = lambda: Unwarped(policy="fixed", layer=1, length=3)  # noqa: E731
+    assert p_value(pair, make, "temperature 1", exact("temperature 1"), FEWER) < 1e-6
+
+
+def test_drafts_dropped_by_the_head_are_caught(pair, exact):
+    make = lambda: Regretful(h=0.3, longest=1)  # noqa: E731
     assert p_value(pair, make, "temperature 1", exact("temperature 1"), FEWER) < 1e-6
 
 

@@ -93,7 +93,10 @@ def test_the_command_says_what_is_wrong_in_one_line(small):
     assert "frozen" in result.output
 
 
-@pytest.mark.parametrize("command", ["pair", "target", "draft", "exits", "tokenizer", "figures", "prompts"])
+COMMANDS = ["pair", "target", "draft", "exits", "stop-head", "ngrams", "tokenizer", "figures", "prompts"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help_and_an_example(command):
     result = CliRunner().invoke(app, [command, "--help"])
     assert result.exit_code == 0
