@@ -93,7 +93,7 @@ def test_the_command_says_what_is_wrong_in_one_line(small):
     assert "frozen" in result.output
 
 
-@pytest.mark.parametrize("command", ["pair", "target", "draft", "tokenizer", "figures", "prompts"])
+@pytest.mark.parametrize("command", ["pair", "target", "draft", "tokenizer", "figures", "prompts", "topics", "adaspec"])
 def test_every_command_has_help_and_an_example(command):
     result = CliRunner().invoke(app, [command, "--help"])
     assert result.exit_code == 0

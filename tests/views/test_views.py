@@ -24,6 +24,8 @@ TREES = ("draft_tree",)
 def trace_for(name, plain, trees):
     if name in ("running_alpha", "online_latency"):
         return made_traces.stream_trace()
+    if name.startswith("adaspec"):
+        return made_traces.adaspec_trace()
     return trees if name in ("draft_tree", "acceptance", "block_efficiency", "cost") else plain
 
 
