@@ -187,3 +187,28 @@ def stream_trace(requests: int = 12, seed: int = 3) -> Trace:
         trace.add(Step([], notes={**notes, **{name: [row[name] for row in rows] for name in row}}))
     trace.add(Closing("done"))
     return trace
+
+
+def adaspec_trace(phase: int = 4, seed: int = 4) -> Trace:
+    """AdaSPEC's study: `phase` steps of the reference, then as many of the drafts; the long run beside it."""
+    chance = random.Random(seed)
+
+    def curve(first: int) -> list[list]:
+        return [[first, first + 2, first + 4], [chance.random() for _ in range(3)]]
+
+    curves = {"reference": curve(0), "share 0.2": curve(0), "share 0.4": curve(0), "share 1": curve(0), "longer": curve(4)}
+    seeds = [{name: [line[0], [chance.random() for _ in line[0]]] for name, line in curves.items()} for _ in range(3)]
+    trace = Trace(Opening(Request(method="adaspec"), [0], [], pieces(), "target", "draft", vocabulary=VOCABULARY))
+    notes: dict = {"of": 2 * phase, "share": 0.4, "edges": [-2, -1, 0, 1, 2], "long run": {"seeds": seeds}}
+    for done in range(2 * phase + 1):
+        shown = list(curves) if done > phase else ["reference"]
+        points = 1 + min(2, done // 2 if done <= phase else (done - phase) // 2)
+        notes |= {"done": done, "curves": {name: [axis[:points] for axis in curves[name]] for name in shown}}
+        if done > phase:
+            words = [chance.choice([*WORDS, *HOSTILE]) for _ in range(9)]
+            lags = [chance.uniform(-0.3, 0.6) for _ in words[1:]]
+            notes["listing"] = {"pieces": words, "lag": lags, "kept": [lag > 0.2 for lag in lags]}
+            notes["margins"] = {name: [chance.randint(1, 30) for _ in range(4)] for name in ("share 0.4", "share 1")}
+        trace.add(Step([], notes=dict(notes)))
+    trace.add(Closing("done"))
+    return trace

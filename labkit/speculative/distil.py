@@ -57,12 +57,23 @@ class Lesson(NamedTuple):
 def losses(model, texts: list[list[int]], lessons: list[list[Lesson]], kind: str = FORWARD) -> Tensor:
     """The divergence at every lesson, [n], in the order given; `lessons[i]` are of `texts[i]`. One forward of the draft."""
     longest, device = max(map(len, texts)), model.device
-    ids = torch.tensor([text + [0] * (longest - len(text)) for text in texts], device=device)  # nobody looks right: no mask
+    # padded on the right, where nobody looks: no mask
+    ids = torch.tensor([text + [0] * (longest - len(text)) for text in texts], device=device)
     rows = [row for row, some in enumerate(lessons) for _ in some]
     places = [lesson.place for some in lessons for lesson in some]
     log_q = model(input_ids=ids, use_cache=False).logits[rows, places].log_softmax(-1)
     log_p = torch.stack([lesson.logits for some in lessons for lesson in some]).to(log_q.dtype).log_softmax(-1)
     return divergence(log_p, log_q, kind)
+
+
+def fresh(runner):
+    """The module of `runner` loaded again, ready to be trained. Raises `ModelError` when that cannot be done."""
+    if not hasattr(runner, "fresh"):
+        raise ModelError(
+            "This draft's weights cannot be loaded a second time to be trained: choose a draft by its name."
+        )
+    with torch.inference_mode(False):
+        return runner.fresh().requires_grad_(True)
 
 
 class Learner:
@@ -73,10 +84,8 @@ class Learner:
     """
 
     def __init__(self, runner, rate: float):
-        if not hasattr(runner, "fresh"):
-            raise ModelError("This draft's weights cannot be loaded a second time to be trained: choose a draft by its name.")
+        self.model = fresh(runner)
         with torch.inference_mode(False):
-            self.model = runner.fresh().requires_grad_(True)
             self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=rate, weight_decay=0.0)
         self.runner = make_runner(self.model)
 

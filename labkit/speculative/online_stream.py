@@ -121,7 +121,9 @@ class OnlineStream(Study):
         for topic, ids in stream:
             chosen = router(ids) if self.routing == ROUTED else 0
             seed = int(torch.randint(2**62, (), generator=rng))  # the same coins for both drafts
-            mine, frozen = (serve(session, ids, who, self.tokens, self.length, seed) for who in (learners[chosen], None))
+            mine, frozen = (
+                serve(session, ids, who, self.tokens, self.length, seed) for who in (learners[chosen], None)
+            )
             served += [mine, frozen]
             buffers[chosen].append(mine)
             rows.append({"topic": topic, "draft": chosen, "same text": mine.ids == frozen.ids})
@@ -140,7 +142,9 @@ class OnlineStream(Study):
         buffer.clear()
         loss = None
         if lessons:
-            loss = learner.learn([ids for ids, _ in lessons], [some for _, some in lessons], self.loss, self.gradient_steps)
+            loss = learner.learn(
+                [ids for ids, _ in lessons], [some for _, some in lessons], self.loss, self.gradient_steps
+            )
         return {"loss": loss, "update seconds": round(time.perf_counter() - began, 4)}
 
 

@@ -1,4 +1,4 @@
-"""Training the shipped models from text that every install has. Nothing here is needed to run the lab.
+"""Training the shipped models from text that every install has. The lab needs only `corpus` of it, for studies that train.
 
 `train` is the entry point; `labkit train` is its command line.
 """

@@ -216,3 +216,21 @@ def topics(file: Annotated[Path, typer.Argument(help="JSON file to write.")]) ->
         typer.echo(f"Error: {error}", err=True)
         raise typer.Exit(2) from None
     typer.echo(f"written: {file}")
+
+
+@app.command(epilog="Example: labkit train adaspec --steps 1000 --seeds 3")
+def adaspec(
+    out: Out = DEFAULT_OUT,
+    width: Annotated[int, typer.Option(help="Dimensions of the narrow draft's states.")] = 32,
+    steps: Annotated[int, typer.Option(help="Gradient steps of each of the two phases.")] = 1000,
+    seeds: Annotated[int, typer.Option(help="Runs, each with the text in another order.")] = 3,
+    device: Device = "cpu",
+) -> None:
+    """Distil narrow drafts by AdaSPEC and plainly, and write their curves for the page; no weights are kept."""
+    from labkit.train.adaspec import train_adaspec
+
+    try:
+        typer.echo(f"written: {train_adaspec(out, width=width, steps=steps, seeds=seeds, device=device, report=typer.echo)}")
+    except ValueError as error:
+        typer.echo(f"Error: {error}", err=True)
+        raise typer.Exit(2) from None

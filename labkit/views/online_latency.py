@@ -9,7 +9,14 @@ from labkit.views import read
 from labkit.views import theme as themes
 from labkit.views.turns import SMOOTH, mark_topics, running
 
-COLUMNS = ("request", "topic", "learning, ms a token", "frozen, ms a token", "learning, running mean", "frozen, running mean")
+COLUMNS = (
+    "request",
+    "topic",
+    "learning, ms a token",
+    "frozen, ms a token",
+    "learning, running mean",
+    "frozen, running mean",
+)
 
 
 def rows(trace: Trace, upto: int | None = None) -> list[tuple]:
@@ -42,7 +49,9 @@ def online_latency(trace: Trace, upto: int | None = None, *, theme: str = "light
             ("learning draft", [row[4] for row in table], {"color": ink["draft"], "width": 2.5}),
         ):
             hover = [f"request {request}: {value:.2f} ms a token, {name}" for request, value in zip(requests, values)]
-            figure.add_scatter(x=requests, y=values, name=name, mode="lines", line=line, hovertext=hover, hoverinfo="text")
+            figure.add_scatter(
+                x=requests, y=values, name=name, mode="lines", line=line, hovertext=hover, hoverinfo="text"
+            )
     mark_topics(figure, [row[1] for row in table], ink)
     figure.update_layout(
         title=f"How long does a token take? (mean of the last {SMOOTH} requests)",
@@ -59,11 +68,11 @@ def words(trace: Trace, upto: int | None) -> str:
     notes = steps[-1].notes if steps else {}
     if "learning calls" not in notes:
         return "Calls are counted and priced at what a call took on average on this machine."
-    target, draft = (1000 * notes[f"{who} call seconds"] for who in ("target", "draft"))
-    prices = f"{target:.1f} ms a target call, {draft:.1f} ms a draft call"
+    target, draft = (1000 * notes[f"{model} call seconds"] for model in ("target", "draft"))
     measured = [1000 * sum(notes[f"{name} seconds"]) / sum(notes[f"{name} tokens"]) for name in ("learning", "frozen")]
     update = 1000 * sum(notes["update seconds"]) / sum(notes["learning tokens"])
     return (
-        f"The clock counts calls at their measured mean: {prices}. The stopwatch says {measured[0]:.1f} ms a token with the "
-        f"learning draft and {update:.1f} more for its updates, {measured[1]:.1f} with the frozen one."
+        f"The clock counts calls at their measured mean: {target:.1f} ms of the target, {draft:.1f} ms of the draft. The stopwatch "
+        f"says {measured[0]:.1f} ms a token with the learning draft and {update:.1f} more for its updates, "
+        f"{measured[1]:.1f} with the frozen one."
     )

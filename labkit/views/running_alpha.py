@@ -9,7 +9,7 @@ from labkit.views import read
 from labkit.views import theme as themes
 from labkit.views.turns import SMOOTH, mark_topics, running
 
-COLUMNS = ("turn", "topic", "learning", "frozen", "learning, mean of the last 8", "frozen, mean of the last 8", "then updated")
+COLUMNS = ("turn", "topic", "learning", "frozen", "learning, running mean", "frozen, running mean", "updated after it")
 
 
 def rows(trace: Trace, upto: int | None = None) -> list[tuple]:
@@ -90,4 +90,5 @@ def words(table: list[tuple]) -> str:
     if frozen is None:
         first = next(row[4] for row in table if row[4] is not None)
         return f"Alpha was {first:.2f} in the first round tested and is {mine:.2f} over the last {SMOOTH} of {last} rounds."
-    return f"After {last} requests: alpha {mine:.2f} with the learning draft, {frozen:.2f} with the frozen one (last {SMOOTH})."
+    drafts = f"{mine:.2f} with the draft that learns, {frozen:.2f} with the frozen one"
+    return f"After {last} requests: alpha {drafts} (mean of the last {SMOOTH})."

@@ -7,10 +7,10 @@ import plotly.graph_objects as go
 from labkit.trace import Trace
 from labkit.views import read
 from labkit.views import theme as themes
-from labkit.views.text import cut, escaped, width
+from labkit.views.boxes import HIGH, SIZE, boxes
+from labkit.views.text import escaped
 
 COLUMNS = ("place", "token", "source", "entropy, nats")
-LINE, HIGH, GAP, SIZE = 34, 28, 2, 14  # pixels: line height, token height, between tokens, letters
 
 
 def rows(trace: Trace, upto: int | None = None) -> list[tuple]:
@@ -28,13 +28,10 @@ def strip(trace: Trace, upto: int | None = None, *, width: float = 1000, theme: 
     A line of the text is a line here; one longer than `width` pixels goes on below.
     """
     ink = themes.colours(theme)
+    table = rows(trace, upto)
+    places, height = boxes([row[1] for row in table], width)
     shapes, notes = [], []
-    x, y = 0.0, 0.0
-    for _, text, _, nats in rows(trace, upto):
-        name = cut(text, 40)
-        wide = max(15.0, _wide(name) + 8)
-        if x and x + wide > width:
-            x, y = 0.0, y + LINE
+    for (_, _, _, nats), (name, x, wide, y) in zip(table, places):
         level = themes.entropy_class(nats or 0.0)
         shapes.append(
             {
@@ -65,13 +62,6 @@ def strip(trace: Trace, upto: int | None = None, *, width: float = 1000, theme: 
                 "borderpad": 0,
             }
         )
-        x += wide + GAP
-        if "\n" in text:
-            x, y = (
-                _wide(text[text.rfind("\n") + 1 :].partition(text.strip() or "\0")[0]),
-                y + LINE,
-            )  # the indent of the line
-    height = y + LINE
     figure = go.Figure(layout={"template": {}})
     figure.update_layout(
         title="Entropy, token by token",
@@ -84,7 +74,3 @@ def strip(trace: Trace, upto: int | None = None, *, width: float = 1000, theme: 
         yaxis={"visible": False, "range": [height, 0], "fixedrange": True},
     )
     return figure
-
-
-def _wide(name: str) -> float:
-    return width(name, SIZE)

@@ -29,7 +29,13 @@ def mark_topics(figure: go.Figure, topics: list[str], ink: dict[str, str]) -> No
     for turn in switches(topics):
         if turn > 1:
             figure.add_shape(
-                type="line", x0=turn - 0.5, x1=turn - 0.5, y0=0, y1=1, yref="paper", line={"color": ink["edge"], "dash": "dot"}
+                type="line",
+                x0=turn - 0.5,
+                x1=turn - 0.5,
+                y0=0,
+                y1=1,
+                yref="paper",
+                line={"color": ink["edge"], "dash": "dot"},
             )
         figure.add_annotation(
             x=turn - 0.5, y=1, yref="paper", text=label(topics[turn - 1]), showarrow=False, xanchor="left", xshift=4

@@ -66,7 +66,10 @@ def test_the_shared_draft_is_untouched(shipped32, traced):
 
     def state():
         weights = {name: tensor.clone() for name, tensor in shipped32.draft.fresh().state_dict().items()}
-        return weights | {"own": shipped32.draft.embedding.clone(), "says": Session(shipped32.draft, ids).prompt_logits()}
+        return weights | {
+            "own": shipped32.draft.embedding.clone(),
+            "says": Session(shipped32.draft, ids).prompt_logits(),
+        }
 
     before = state()
     trace = traced(shipped32, "online-sd", ids=ids, max_new_tokens=32, knobs=LEARNING)

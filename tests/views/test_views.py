@@ -25,6 +25,8 @@ OF_EVERY_RUN = ("strip", "entropy", "next_token", "draft_tree", "acceptance", "b
 def trace_for(name, plain, trees):
     if name in ("running_alpha", "online_latency"):
         return made_traces.stream_trace()
+    if name.startswith("adaspec"):
+        return made_traces.adaspec_trace()
     return trees if name in ("draft_tree", "acceptance", "block_efficiency", "cost") else plain
 
 

@@ -61,7 +61,9 @@ def test_rounds_of_one_run():
     trace = Trace(Opening(Request(method="online-sd"), [1]))
     agreements = [[0.2, 0.4], [], [0.9], [0.5, 0.7, 0.6]]
     for number, some in enumerate(agreements):
-        trace.add(Step([1], notes={"agreements": some, "updates": number // 2, **({"loss": 1.0} if number % 2 else {})}))
+        trace.add(
+            Step([1], notes={"agreements": some, "updates": number // 2, **({"loss": 1.0} if number % 2 else {})})
+        )
     rows = table.table("running_alpha", trace).rows
     assert [row[2] for row in rows] == [pytest.approx(0.3), None, 0.9, pytest.approx(0.6)]
     assert [row[4] for row in rows] == pytest.approx([0.3, 0.3, 0.6, 0.6])

@@ -1,0 +1,47 @@
+"""The long run of AdaSPEC: whole curves for every seed, and a run that was stopped goes on with the next seed."""
+
+import json
+
+import pytest
+
+from labkit.paths import DATA
+from labkit.speculative.adaspec import long_run
+from labkit.train import adaspec
+
+
+@pytest.fixture
+def small(monkeypatch, tmp_path, token_set):
+    for role in ("target", "draft"):
+        (tmp_path / role).symlink_to(DATA / "models" / role)
+    monkeypatch.setattr(adaspec, "load_tokens", lambda tokenizer: token_set)
+    monkeypatch.setattr(adaspec, "WINDOWS", 8)
+    monkeypatch.setattr(adaspec, "HELD_OUT", 2)
+    monkeypatch.setattr(adaspec, "LOOK_EVERY", 2)
+    return tmp_path
+
+
+def train(folder, **choices):
+    file = adaspec.train_adaspec(folder, **{"steps": 3, "seeds": 1, **choices}, report=lambda line: None)
+    return json.loads(file.read_text())
+
+
+def test_curves_and_going_on(small):
+    first = train(small)
+    (seed,) = first["seeds"]
+    assert seed.keys() == {"reference", "share 0.2", "share 0.4", "share 1", "longer"}
+    assert seed["reference"][0] == [0, 2, 3] and seed["longer"][0] == [3, 4, 6] and seed["share 0.4"][0] == [0, 1, 3]
+    assert seed["longer"][1][0] == seed["reference"][1][-1]
+    again = train(small, seeds=2)
+    assert again["seeds"][0] == seed and len(again["seeds"]) == 2 and again["seeds"][1] != seed
+    assert len(train(small, seeds=1, steps=2)["seeds"]) == 1, "other settings begin anew"
+
+
+def test_bad_numbers_are_named(small):
+    with pytest.raises(ValueError, match="steps is 0"):
+        train(small, steps=0)
+
+
+def test_the_shipped_curves_are_of_the_shipped_pair():
+    known = long_run("lab-target", "lab-draft")
+    assert known is not None and len(known["seeds"]) == 3
+    assert all(len(curve[0]) == len(curve[1]) for seed in known["seeds"] for curve in seed.values())
