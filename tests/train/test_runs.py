@@ -93,7 +93,7 @@ def test_the_command_says_what_is_wrong_in_one_line(small):
     assert "frozen" in result.output
 
 
-COMMANDS = ["pair", "target", "draft", "exits", "stop-head", "ngrams", "adaspec", "tokenizer", "figures", "prompts"]
+COMMANDS = ["pair", "target", "draft", "exits", "stop-head", "ngrams", "topics", "adaspec", "tokenizer", "figures", "prompts"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
