@@ -248,7 +248,7 @@ def followed(pair, ids, knobs: dict, steps: int = 12, temperature: float = 0.0):
     method = build_method("aded", knobs)
     session = Session(pair.target, ids, Law(temperature), memory={})
     rows, score, seen = [], session.score, []
-    session.score = lambda tree: rows.append(score(tree)) or rows[-1]
+    session.score = lambda tree, hidden=False: rows.append(score(tree, hidden)) or rows[-1]
     with torch.inference_mode():
         running = method.steps(session, torch.Generator().manual_seed(1))
         before: dict = {}
