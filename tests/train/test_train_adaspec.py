@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from labkit.parts import fingerprint
 from labkit.paths import DATA
 from labkit.speculative.adaspec import long_run
 from labkit.train import adaspec
@@ -41,7 +42,11 @@ def test_bad_numbers_are_named(small):
         train(small, steps=0)
 
 
-def test_the_shipped_curves_are_of_the_shipped_pair():
-    known = long_run("lab-target", "lab-draft")
-    assert known is not None and len(known["seeds"]) == 3
-    assert all(len(curve[0]) == len(curve[1]) for seed in known["seeds"] for curve in seed.values())
+def test_curves_belong_to_the_models_they_were_made_with(tmp_path, monkeypatch):
+    file = tmp_path / "adaspec.json"
+    monkeypatch.setattr("labkit.speculative.adaspec.LONG_RUN", file)
+    assert long_run("lab-target", "lab-draft") is None, "no long run is shipped: the page shows the live one alone"
+    models = {"target": fingerprint("lab-target"), "draft": fingerprint("lab-draft")}
+    file.write_text(json.dumps({"models": models, "seeds": []}))
+    assert long_run("lab-target", "lab-draft")["seeds"] == []
+    assert long_run("lab-draft", "lab-draft") is None
