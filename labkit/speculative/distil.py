@@ -55,7 +55,7 @@ class Lesson(NamedTuple):
 
 
 def losses(model, texts: list[list[int]], lessons: list[list[Lesson]], kind: str = FORWARD) -> Tensor:
-    """The divergence at every lesson, [n], in the order given; `lessons[i]` are of `texts[i]`. One forward of the draft module."""
+    """The divergence at every lesson, [n], in the order given; `lessons[i]` are of `texts[i]`. One forward of `model`."""
     longest, device = max(map(len, texts)), model.device
     # padded on the right, where nobody looks: no mask
     ids = torch.tensor([text + [0] * (longest - len(text)) for text in texts], device=device)

@@ -72,7 +72,7 @@ def words(trace: Trace, upto: int | None) -> str:
     measured = [1000 * sum(notes[f"{name} seconds"]) / sum(notes[f"{name} tokens"]) for name in ("learning", "frozen")]
     update = 1000 * sum(notes["update seconds"]) / sum(notes["learning tokens"])
     return (
-        f"The clock counts calls at their measured mean: {target:.1f} ms of the target, {draft:.1f} ms of the draft. The stopwatch "
-        f"says {measured[0]:.1f} ms a token with the learning draft and {update:.1f} more for its updates, "
+        f"The clock counts calls at their measured mean: {target:.1f} ms of the target, {draft:.1f} ms of the draft. "
+        f"The stopwatch says {measured[0]:.1f} ms a token with the learning draft and {update:.1f} more for its updates, "
         f"{measured[1]:.1f} with the frozen one."
     )
