@@ -52,6 +52,7 @@ class Lesson(NamedTuple):
     place: int  # index of the last token it had read: its law is of token place + 1
     logits: Tensor  # [V], the target's
     wrong: bool  # the draft's token was refused there and replaced
+    tested: bool = True  # False: the draft had said nothing there
 
 
 def losses(model, texts: list[list[int]], lessons: list[list[Lesson]], kind: str = FORWARD) -> Tensor:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from labkit.knobs import knob
+from labkit.lm import Session
 from labkit.speculative.chain import Chain
 from labkit.speculative.distil import FORWARD, MIXED, REVERSE, Learner, Lesson
 
@@ -54,7 +55,10 @@ class Watched(Chain):
         root = len(session.ids) - rows - 1  # the place the chain hung on
         refused = len(tree.path) < len(tree.tokens)
         for row in range(rows):
-            self.lessons.append(Lesson(root + row, scores.logits[row], refused and row == rows - 1))
+            last = (
+                row == rows - 1
+            )  # the target's own token: a correction, or one more behind a chain that was all accepted
+            self.lessons.append(Lesson(root + row, scores.logits[row], refused and last, refused or not last))
         if session.law.greedy:
             self.agreements += [1.0] * len(tree.path) + [0.0] * refused
         elif tested := len(tree.path) + refused:
@@ -91,7 +95,8 @@ class OnlineSD(Watched):
 
     def start(self, session):
         super().start(session)
-        self.learner = Learner(session.draft.runner, self.rate)
+        self.shared = session.draft.runner
+        self.learner = Learner(self.shared, self.rate)
         session.draft = self.learner.session(session.draft, session.ids)
         self.rounds = self.updates = 0
 
@@ -100,13 +105,32 @@ class OnlineSD(Watched):
         super().observe(session, tree, scores)
         self.rounds += 1
         notes = {"agreements": self.agreements[before:], "updates": self.updates}
-        if self.rounds % self.every == 0:
-            lessons, self.lessons = worth_learning(self.lessons, self.learn_from), []
-            if lessons:
-                began = time.perf_counter()
-                loss = self.learner.learn([session.ids], [lessons], self.loss, self.gradient_steps)
-                session.draft = self.learner.session(session.draft, session.ids)
-                self.updates += 1
-                notes |= {"updates": self.updates, "places": len(lessons), "loss": loss}
-                notes["update seconds"] = time.perf_counter() - began
+        if self.rounds % self.every == 0 and len(session.ids) <= self.shared.context:
+            notes |= self.update(session)
         return notes
+
+    def update(self, session) -> dict:
+        """Learn from the lessons since the last update, and go on with the new draft; what came of it, for the notes."""
+        frozen = self.frozen_alpha(session)
+        lessons, self.lessons = worth_learning(self.lessons, self.learn_from), []
+        if not lessons:
+            return {"frozen alpha": frozen}
+        began = time.perf_counter()
+        loss = self.learner.learn([session.ids], [lessons], self.loss, self.gradient_steps)
+        session.draft = self.learner.session(session.draft, session.ids)
+        self.updates += 1
+        seconds = time.perf_counter() - began
+        learned = {"updates": self.updates, "places": len(lessons), "loss": loss, "update seconds": seconds}
+        return {"frozen alpha": frozen, **learned}
+
+    def frozen_alpha(self, session) -> float | None:
+        """Mean alpha that the draft would have had, had it not learned, at the places tested since the last update.
+
+        For the picture only: its one forward is not among the counted ones.
+        """
+        tested = [lesson for lesson in self.lessons if lesson.tested]
+        if not tested:
+            return None
+        rows = Session(self.shared, session.ids).prompt_logits()[[lesson.place for lesson in tested]]
+        q, p = session.law(rows), session.law(torch.stack([lesson.logits for lesson in tested]))
+        return torch.minimum(p, q).sum(-1).mean().item()

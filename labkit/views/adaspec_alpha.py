@@ -70,6 +70,7 @@ def adaspec_alpha(trace: Trace, upto: int | None = None, *, theme: str = "light"
         meta={"words": words(table, share), "height": 340},
         xaxis={"title": "gradient steps, this run", "domain": [0, 0.47] if both else [0, 1], "rangemode": "tozero"},
         yaxis={"title": "alpha, held out"},
+        legend={"x": 0, "xanchor": "left", "y": -0.2, "yanchor": "top"},  # five names: no room beside the title
     )
     if both:
         figure.update_layout(
@@ -85,7 +86,7 @@ def words(table: list[tuple], share: float) -> str:
     for run in (LONG, LIVE):
         last = {row[1]: row[3] for row in table if row[0] == run}
         if {"share 1", f"share {share:g}", "longer"} <= last.keys():
-            kept = f"{last[f'share {share:g}']:.3f} from {share:.0%} of the tokens, " if share < 1 else ""
+            kept = f"{last[f'share {share:g}']:.3f} from {100 * share:.0f} % of the tokens, " if share < 1 else ""
             plain = f"{last['share 1']:.3f} from all, {last['longer']:.3f} from all with the steps of both phases"
             said.append(f"{run.capitalize()}: alpha {kept}{plain}")
     return ". ".join([*said, "Alpha is the mean of the sum of min(p, q)"]) + "."

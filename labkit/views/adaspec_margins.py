@@ -63,7 +63,7 @@ def words(table: list[tuple], names: list[str]) -> str:
     said = []
     for name in names:
         wrong = sum(row[3] for row in table if row[0] == name and row[2] <= 0)
-        said.append(f"{wrong / sum(row[3] for row in table if row[0] == name):.1%} ({named(name)})")
+        said.append(f"{100 * wrong / sum(row[3] for row in table if row[0] == name):.1f} % ({named(name)})")
     if not said:
         return "Left of 0 the draft would have written another token than the target's favourite."
     return f"Left of 0 the draft would have written another token than the target: {', '.join(said)} of the places."

@@ -54,6 +54,7 @@ def adaspec_tokens(trace: Trace, upto: int | None = None, *, width: float = 1000
         meta={"words": words(table), "height": height + 56},
         shapes=shapes,
         annotations=notes,
+        width=width + 24,
         height=height + 56,
         margin={"l": 12, "r": 12, "t": 44, "b": 12},
         xaxis={"visible": False, "range": [0, width], "fixedrange": True},

@@ -13,7 +13,9 @@ COLUMNS = ("turn", "topic", "learning", "frozen", "learning, running mean", "fro
 
 
 def rows(trace: Trace, upto: int | None = None) -> list[tuple]:
-    """One row a turn: a request of a study, or a round of a single run (where nothing frozen is measured).
+    """One row a turn: a request of a study, or a round of a single run.
+
+    In a single run the frozen draft is measured at every update, over all places tested since the one before.
 
     Alpha is the mean chance of acceptance over the places tested in that turn (None where none was): the sum of min(p, q), at
     temperature 0 simply 1 or 0. The running means begin anew where the topic changes.
@@ -27,7 +29,7 @@ def rows(trace: Trace, upto: int | None = None) -> list[tuple]:
     else:
         turns = [step.notes for step in steps if "agreements" in step.notes]
         mine = [sum(turn["agreements"]) / len(turn["agreements"]) if turn["agreements"] else None for turn in turns]
-        topics, frozen = [""] * len(mine), [None] * len(mine)
+        topics, frozen = [""] * len(mine), [turn.get("frozen alpha") for turn in turns]
         updated = ["loss" in turn for turn in turns]
     means = running(mine, topics), running(frozen, topics)
     return list(zip(range(1, len(mine) + 1), topics, mine, frozen, *means, updated))
@@ -68,7 +70,7 @@ def running_alpha(trace: Trace, upto: int | None = None, *, theme: str = "light"
             y=[0.02] * len(updated),
             mode="markers",
             name="update",
-            marker={"symbol": "triangle-up", "size": 7, "color": ink["here"]},
+            marker={"symbol": "triangle-up", "size": 7, "color": ink["ink-2"]},
             hovertext=[f"the draft learned after turn {turn}" for turn in updated],
             hoverinfo="text",
         )
@@ -87,8 +89,6 @@ def words(table: list[tuple]) -> str:
     if not table or table[-1][4] is None:
         return "Alpha is the chance that a drafted token is accepted: the sum of min(p, q), at temperature 0 the share accepted."
     last, mine, frozen = table[-1][0], table[-1][4], table[-1][5]
-    if frozen is None:
-        first = next(row[4] for row in table if row[4] is not None)
-        return f"Alpha was {first:.2f} in the first round tested and is {mine:.2f} over the last {SMOOTH} of {last} rounds."
-    drafts = f"{mine:.2f} with the draft that learns, {frozen:.2f} with the frozen one"
-    return f"After {last} requests: alpha {drafts} (mean of the last {SMOOTH})."
+    turns = "requests" if table[-1][1] else "rounds"
+    beside = "" if frozen is None else f", {frozen:.2f} with the frozen one"
+    return f"After {last} {turns}: alpha {mine:.2f} with the draft that learns{beside} (mean of the last {SMOOTH})."

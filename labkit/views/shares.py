@@ -7,8 +7,8 @@ def named(name: str) -> str:
     """What a person calls a draft of the contest."""
     if name.startswith("share "):
         share = float(name.removeprefix("share "))
-        return "all tokens (plain)" if share == 1 else f"{share:.0%} of the tokens"
-    return {"reference": "the reference", "longer": "plain, as many steps as both phases"}[name]
+        return "plain: all tokens" if share == 1 else f"keeps {100 * share:.0f} %"
+    return {"reference": "reference", "longer": "plain, the steps of both phases"}[name]
 
 
 def looks(names: list[str], share: float, ink: dict[str, str]) -> dict[str, dict]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import plotly.graph_objects as go
 
-from labkit.views.text import label
+from labkit.views.text import escaped
 
 SMOOTH = 8  # turns
 
@@ -38,5 +38,5 @@ def mark_topics(figure: go.Figure, topics: list[str], ink: dict[str, str]) -> No
                 line={"color": ink["edge"], "dash": "dot"},
             )
         figure.add_annotation(
-            x=turn - 0.5, y=1, yref="paper", text=label(topics[turn - 1]), showarrow=False, xanchor="left", xshift=4
+            x=turn - 0.5, y=1, yref="paper", text=escaped(topics[turn - 1]), showarrow=False, xanchor="left", xshift=4
         )

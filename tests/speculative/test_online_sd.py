@@ -44,6 +44,10 @@ def test_a_rate_of_zero_is_the_frozen_draft(temperature, pair):
     _, _, frozen = rounds(pair, {"length": 5}, temperature, method="chain")
     _, _, learning = rounds(pair, {**LEARNING, "rate": 0.0}, temperature)
     assert learning[-1].notes["updates"] > 3
+    for step in learning:
+        if step.notes["agreements"]:
+            mean = sum(step.notes["agreements"]) / len(step.notes["agreements"])
+            assert step.notes["frozen alpha"] == pytest.approx(mean, abs=1e-9)
     for one, other in zip(learning, frozen):
         assert one.tree.tokens == other.tree.tokens and one.emitted == other.emitted
         assert one.tree.draft_logprobs == pytest.approx(other.tree.draft_logprobs, abs=1e-9)

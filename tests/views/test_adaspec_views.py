@@ -49,7 +49,7 @@ def test_without_a_long_run_the_live_one_has_the_room(study):
     assert {line.yaxis for line in figure.data} == {"y"} and tuple(figure.layout.xaxis.domain) == (0, 1)
     last = {name: values[-1] for name, (_, values) in trace.steps[-1].notes["curves"].items()}
     assert (
-        f"alpha {last['share 0.4']:.3f} from 40% of the tokens, {last['share 1']:.3f} from all"
+        f"alpha {last['share 0.4']:.3f} from 40 % of the tokens, {last['share 1']:.3f} from all"
         in figure.layout.meta["words"]
     )
     assert "Long run: alpha" in views.VIEWS["adaspec_alpha"](study).layout.meta["words"]
@@ -88,7 +88,7 @@ def test_margins_are_the_counts(study):
     for line, (name, counts) in zip(figure.data, notes["margins"].items()):
         assert [row[3] for row in rows if row[0] == name] == counts
         assert list(line.y) == [*counts, counts[-1]] and list(line.x) == notes["edges"]
-        assert f"{sum(counts[:2]) / sum(counts):.1%}" in figure.layout.meta["words"]
+        assert f"{100 * sum(counts[:2]) / sum(counts):.1f} %" in figure.layout.meta["words"]
 
 
 @pytest.mark.parametrize("name", ["adaspec_alpha", "adaspec_tokens", "adaspec_margins"])

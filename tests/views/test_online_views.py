@@ -61,15 +61,17 @@ def test_rounds_of_one_run():
     trace = Trace(Opening(Request(method="online-sd"), [1]))
     agreements = [[0.2, 0.4], [], [0.9], [0.5, 0.7, 0.6]]
     for number, some in enumerate(agreements):
-        trace.add(
-            Step([1], notes={"agreements": some, "updates": number // 2, **({"loss": 1.0} if number % 2 else {})})
-        )
+        notes = {"agreements": some, "updates": number // 2}
+        notes |= {"loss": 1.0, "frozen alpha": (0.3, 0.5)[number // 2]} if number % 2 else {}
+        trace.add(Step([1], notes=notes))
     rows = table.table("running_alpha", trace).rows
     assert [row[2] for row in rows] == [pytest.approx(0.3), None, 0.9, pytest.approx(0.6)]
     assert [row[4] for row in rows] == pytest.approx([0.3, 0.3, 0.6, 0.6])
-    assert [row[3] for row in rows] == [None] * 4 and [row[6] for row in rows] == [False, True, False, True]
+    assert [row[3] for row in rows] == [None, 0.3, None, 0.5] and [row[6] for row in rows] == [False, True, False, True]
     figure = views.VIEWS["running_alpha"](trace)
-    assert "0.60 over the last 8 of 4 rounds" in figure.layout.meta["words"]
+    assert (
+        "After 4 rounds: alpha 0.60 with the draft that learns, 0.40 with the frozen one" in figure.layout.meta["words"]
+    )
     assert list(figure.data[-1].x) == [2, 4] and figure.layout.xaxis.title.text == "round"
     assert not figure.layout.shapes
 
