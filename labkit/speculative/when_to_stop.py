@@ -17,8 +17,8 @@ from labkit.speculative.stopping import HEADS, judge, judgements, load_head, rel
 from labkit.trace import Step, Tree
 
 LONGEST = 16  # drafted tokens a round, for every policy
-LINES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0)
-NATS = (0.25, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0)
+LINES = (0.1, 0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999, 1.0)
+NATS = (0.25, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5, 5.0, 5.5, 6.0)
 
 
 class Count(NamedTuple):
@@ -125,7 +125,8 @@ class WhenToStop(Study):
     Fixed lengths 1 to 16, a line on the draft's entropy, the line h of the head, and an oracle that knows. At temperature 0
     each text is decoded once and drafted at every place, which gives what each policy would have done: exactly what running it
     gives, but for rounding at near ties. Above, every policy really runs, with the same seed. An end of text does not end a text.
-    At our scale (a draft of 0.9M that learnt from its 7M target) the draft's entropy tells about as much as the head.
+    On 60 texts at temperature 0, at the target calls of fixed lengths 3 to 6, the head discards 11 to 20 % fewer drafts, as the
+    paper says; but up to length 5 the draft's entropy, which nobody trained, discards fewer still.
     """
 
     name, title, paper, drafts = "when-to-stop", "When to stop drafting", "P013", "model"
@@ -146,7 +147,7 @@ class WhenToStop(Study):
                     curves[curve].append([value, count.discarded / count.tokens, count.calls / count.tokens])
             bins = {kind: reliability(*torch.tensor(pairs, dtype=torch.float64).t()) for kind, pairs in said.items() if pairs}
             notes = {"done": done, "of": of, "temperature": session.law.temperature, "head": self.head}
-            notes |= {"tokens": counts[0].tokens, "curves": curves, "reliability": bins}
+            notes |= {"written": counts[0].tokens, "curves": curves, "reliability": bins}
             return Step(emitted=[], notes=notes)
 
         for text in heldout(self.prompts):

@@ -58,7 +58,7 @@ def write_card(folder: Path) -> None:
     if all(found.values()):
         parts.append(_measures(found["target"], found["draft"], digests["target"]))
     parts.append(_text([*runs["target"], *runs["draft"]]))
-    parts += [_trained_parts(folder / "parts"), _REBUILD, _LIMITS]
+    parts += [_REBUILD, _LIMITS]
     (folder / "README.md").write_text("\n".join(parts), encoding="utf-8")
 
 
@@ -107,16 +107,6 @@ def _measures(target: dict, draft: dict, digest: str) -> str:
         f"\nTogether: acceptance rate alpha (mean of the sum of min(p, q)) {alphas}; the same first choice at "
         f"{pair['argmax']:.1%} of positions.\n"
     )
-
-
-def _trained_parts(folder: Path) -> str:
-    """What goes with the pair (`labkit.parts`), by the "summary" in each part's figures."""
-    text = "## Trained parts\n\nEach fits the weights named; `labkit train NAME` makes it, its `.json` holds its figures.\n\n"
-    text += _row("part", "for", "size", "what it is and measured") + "|---|---|---|---|\n"
-    for file in sorted(folder.glob("*.json")):
-        figures, weights = read_json(folder, file.name), file.with_suffix(".safetensors")
-        text += _row(file.stem, figures["model"], f"{weights.stat().st_size / 1000:.0f} kB", figures.get("summary", ""))
-    return text
 
 
 def _text(runs: list[dict]) -> str:

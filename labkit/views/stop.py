@@ -38,73 +38,57 @@ def stop(trace: Trace, upto: int | None = None, *, theme: str = "light") -> go.F
     """
     ink = themes.colours(theme)
     figure = go.Figure(layout={"template": {}})
-    figure.update_layout(title="When does the draft stop?", barmode="overlay", bargap=0.15)
+    figure.update_layout(title="When does the draft stop?", barmode="overlay", legend={"y": 1.1})
     figure.update_layout(meta={"words": "No round yet.", "height": 300})
-    table = rows(trace, upto)
     steps = read.steps(trace, upto)
     if not steps:
         return figure
-    notes = steps[-1].notes
-    figure.layout.meta["words"] = _words(steps[-1])
     first = len(steps)
     while first > 1 and sum(len(step.tree.tokens) for step in steps[first - 2 :]) <= WIDEST:
         first -= 1
-    shown = [row for row in table if row[0] >= first]
-    places = [place + row[0] - first for place, row in enumerate(shown)]  # a gap between rounds
-    fills = {
-        ACCEPTED: {"color": ink["draft"], "line": {"color": ink["draft"], "width": 1}},
-        REFUSED: {
-            "color": ink["refuse-tint"],
-            "line": {"color": ink["refuse"], "width": 1.5},
-            "pattern": {"shape": "/", "fgcolor": ink["refuse"], "size": 6},
-        },
-        UNREACHED: {"color": ink["paper"], "line": {"color": ink["ghost-ink"], "width": 1}},
-    }
-    for verdict, fill in fills.items():
-        here = [(place, row) for place, row in zip(places, shown) if row[5] == verdict]
-        figure.add_bar(
-            x=[place for place, _ in here],
-            y=[_height(row, notes["measure"]) for _, row in here],
-            name=NAMES[verdict],
-            marker=fill,
-            hovertext=[_hover(row, notes["measure"]) for _, row in here],
-            hoverinfo="text",
-        )
-    unjudged = [(place, row) for place, row in zip(places, shown) if row[3] is None and notes["measure"]]
-    if unjudged:
-        figure.add_scatter(
-            x=[place for place, _ in unjudged],
-            y=[0] * len(unjudged),
-            name="not judged",
-            mode="markers",
-            marker={
-                "symbol": "diamond",
-                "size": 9,
-                "color": [ink["draft"] if row[5] == ACCEPTED else ink["paper"] for _, row in unjudged],
-                "line": {"color": [ink["refuse"] if row[5] == REFUSED else ink["draft"] for _, row in unjudged], "width": 1.5},
-            },
-            hovertext=[_hover(row, notes["measure"]) for _, row in unjudged],
-            hoverinfo="text",
-        )
+    places, at = [], 0
+    for step in steps[first - 1 :]:
+        drafted = len(step.tree.tokens)
+        places += range(at, at + drafted)
+        style = {"showarrow": False, "yref": "paper", "y": 1, "yanchor": "bottom", "font": {"color": ink["ink-2"]}}
+        figure.add_annotation(x=at + max(drafted - 1, 0) / 2, text=f"{len(step.tree.path)} of {drafted}", **style)
+        at += max(drafted, 1) + 1  # a gap between rounds
+    notes = steps[-1].notes
+    shown = [row for row in rows(trace, upto) if row[0] >= first]
+    _draw(figure, list(zip(places, shown)), notes["measure"], ink)
+    ticks = {"tickvals": places, "ticktext": [label(row[2], 8) for row in shown], "tickangle": -60, "showgrid": False}
+    figure.update_layout(xaxis={**ticks, "range": [-0.7, at - 1.3]})
+    figure.update_layout(yaxis={"title": notes["measure"], "rangemode": "tozero", "visible": bool(notes["measure"])})
     if notes["line"] is not None:
         figure.add_hline(y=notes["line"], line={"color": ink["ink"], "width": 1.5, "dash": "6px,3px"})
-    for number in range(first, len(steps) + 1):
-        inside = [place for place, row in zip(places, shown) if row[0] == number]
-        tree = steps[number - 1].tree
-        if inside:
-            words = f"{len(tree.path)} of {len(inside)}"
-            style = {"showarrow": False, "yref": "paper", "y": 1, "yanchor": "bottom", "font": {"color": ink["ink-2"]}}
-            figure.add_annotation(x=(inside[0] + inside[-1]) / 2, text=words, **style)
-    ticks = {"tickvals": places, "ticktext": [label(row[2], 8) for row in shown], "tickangle": -60, "showgrid": False}
-    figure.update_layout(xaxis=ticks, yaxis={"title": notes["measure"], "rangemode": "tozero", "visible": bool(notes["measure"])})
-    figure.update_layout(legend={"y": 1.1})
-    if notes["line"] is not None and notes["line"] <= 1:
+    if "judged" in notes:
         figure.update_yaxes(range=[-0.04, 1.02])
+    figure.layout.meta["words"] = _words(steps[-1])
     return figure
 
 
-def _height(row: tuple, measure: str) -> float:
-    return 1.0 if not measure else row[3] or 0.0
+def _draw(figure: go.Figure, bars: list[tuple[int, tuple]], measure: str, ink: dict[str, str]) -> None:
+    """The bars, (place, row) each, by what became of them, and the diamonds of those that were not judged."""
+    edges = {ACCEPTED: ink["draft"], REFUSED: ink["refuse"], UNREACHED: ink["ghost-ink"]}
+    fills = {ACCEPTED: ink["draft"], REFUSED: ink["refuse-tint"], UNREACHED: ink["paper"]}
+
+    def series(chosen: list[tuple[int, tuple]], **look) -> dict:
+        hover = [_hover(row, measure) for _, row in chosen]
+        return {"x": [place for place, _ in chosen], "hovertext": hover, "hoverinfo": "text", **look}
+
+    for verdict, name in NAMES.items():
+        chosen = [bar for bar in bars if bar[1][5] == verdict]
+        marker = {"color": fills[verdict], "line": {"color": edges[verdict], "width": 1.5}}
+        if verdict == REFUSED:
+            marker["pattern"] = {"shape": "/", "fgcolor": ink["refuse"], "size": 6}
+        heights = [1.0 if not measure else row[3] or 0.0 for _, row in chosen]
+        figure.add_bar(**series(chosen, y=heights, name=name, width=0.85, marker=marker))
+    chosen = [bar for bar in bars if bar[1][3] is None and measure]
+    if chosen:
+        verdicts = [row[5] for _, row in chosen]
+        line = {"color": [edges[verdict] for verdict in verdicts], "width": 1.5}
+        marker = {"symbol": "diamond", "size": 9, "color": [fills[verdict] for verdict in verdicts], "line": line}
+        figure.add_scatter(**series(chosen, y=[0] * len(chosen), name="not judged", mode="markers", marker=marker))
 
 
 def _hover(row: tuple, measure: str) -> str:

@@ -41,7 +41,7 @@ def stop_reliability(trace: Trace, upto: int | None = None, *, theme: str = "lig
             name=head,
             mode="lines+markers",
             line={"color": colour, "width": 2, "dash": dash},
-            marker={"symbol": symbol, "color": colour, "size": sizes},
+            marker={"symbol": symbol, "color": colour, "size": sizes, "opacity": 1},
             hovertext=[f"{head}: predicted {said:.2f}, was {was:.2f}, {count:,} drafts" for said, was, count in figures["bins"]],
             hoverinfo="text",
         )

@@ -63,7 +63,7 @@ def test_at_temperature_0_a_step_is_a_text(shipped32):
     steps = frames(shipped32, 0.0, prompts=3, tokens=16)
     assert [(step.notes["done"], step.notes["of"]) for step in steps] == [(1, 3), (2, 3), (3, 3)]
     curves = steps[-1].notes["curves"]
-    assert [len(curves[name]) for name in (FIXED, ENTROPY, HEAD, ORACLE)] == [16, 9, 12, 1]
+    assert [len(curves[name]) for name in (FIXED, ENTROPY, HEAD, ORACLE)] == [16, 13, 13, 1]
     for points in curves.values():
         assert all(0 <= lost and 0 < calls <= 1 for _, lost, calls in points)
     assert curves[ORACLE][0][1] == 0

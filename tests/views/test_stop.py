@@ -18,7 +18,7 @@ def drafted(verdicts: list[str], climb: list[float], **notes) -> Step:
     tokens = [number % 4 for number in range(len(verdicts))]
     tree = Tree(tokens, list(range(-1, len(tokens) - 1)), verdicts=verdicts, added=0)
     tree.path = [node for node, verdict in enumerate(verdicts) if verdict == ACCEPTED]
-    return Step([0] * (len(tree.path) + 1), tree=tree, cost=Cost(1), notes={**HEAD, "climb": climb, **notes})
+    return Step([0] * (len(tree.path) + 1), tree=tree, cost=Cost(1), notes={**HEAD, "climb": climb, "judged": [], **notes})
 
 
 @pytest.fixture
@@ -51,6 +51,8 @@ def test_bars_are_the_climbs(trace, look, upto):
     places = [place for series in figure.data if series.name in BARS for place in series.x]
     assert len(set(places)) == len(places) == sum(len(step.tree.tokens) for step in steps)
     assert [note.text for note in figure.layout.annotations] == [f"{len(s.tree.path)} of {len(s.tree.tokens)}" for s in steps]
+    gaps = [other - one for one, other in zip(sorted(places), sorted(places)[1:])]
+    assert gaps.count(2) == max(len(steps) - 1, 0) and set(gaps) <= {1, 2}, "a gap between rounds"
     assert [shape.y0 for shape in figure.layout.shapes] == [0.3] * bool(steps)
     assert figure.layout.title.text == "When does the draft stop?"
     if steps:
