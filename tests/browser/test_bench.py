@@ -352,7 +352,7 @@ def test_the_shipped_pages_open_with_something_to_see(page, host, open_notebook,
     bench = open_notebook(page, host, name)
     page.wait_for_function("() => Number(document.querySelector('.tl').dataset.steps) >= 8")
     quiet(bench)
-    assert bench.locator(".tl-panel svg").count() > 0
+    bench.locator(".tl-panel svg").first.wait_for(state="attached")
     if host == "voila":
         # the page has to fit a small screen without scrolling
         page.wait_for_function("() => document.querySelector('.tl').getBoundingClientRect().bottom <= 800")
