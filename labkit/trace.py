@@ -47,15 +47,12 @@ class Request(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 
 class Cost(msgspec.Struct, omit_defaults=True):
-    """Counted, never estimated: forward calls, tokens fed, and wall-clock seconds; draft and target apart.
-
-    Forwards of the target's first layers only are drafting.
-    """
+    """Counted, never estimated: forward calls, tokens fed, and wall-clock seconds; draft and target apart."""
 
     target_forwards: int = 0
     target_tokens: int = 0
     target_seconds: float = 0.0
-    draft_forwards: int = 0
+    draft_forwards: int = 0  # those of the target's first layers only are drafting as well
     draft_tokens: int = 0
     draft_seconds: float = 0.0
     seconds: float = 0.0  # everything: models, verifying, tracing

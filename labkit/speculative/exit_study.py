@@ -32,7 +32,8 @@ class Exits(Study):
 
     DEL really writes every text, at temperature 0; the shadow tokens of that run tell what every layer would have drafted
     at every place, so the cost of every fixed pair (l, d) on that text is counted exactly, without running it. Cost is layers
-    loaded: d times l to draft and L to verify, each round. Plain decoding loads L a token.
+    loaded: d times l to draft and L to verify, each round. Plain decoding loads L a token. The replay is greedy, so the
+    request's temperature is left aside.
     """
 
     name, title, paper = "exits", "Fixed exits against DEL", "P157"
@@ -54,16 +55,16 @@ class Exits(Study):
             yield Step(emitted=[], notes=notes)
 
     def measure(self, session, layers: int, rng) -> dict:
-        """One text: its tokens, layers DEL loaded for it, and those of the pairs (l, d), l and d from 1, [L - 1, longest]."""
+        """One text: its tokens, DEL's rounds and loaded layers, those of the pairs (l, d) from (1, 1), [L - 1, longest]."""
         method = DEL(longest=self.longest, discount=self.discount, stop_early=self.stop_early)
-        written, shadow, loaded = [], [[] for _ in range(layers)], 0
+        written, shadow, loaded, rounds = [], [[] for _ in range(layers)], 0, 0
         for step in method.steps(session, rng):
             written += step.emitted
             for layer, row in zip(shadow, step.notes["tokens"]):
                 layer += row
-            loaded += step.notes["layers loaded"]
+            loaded, rounds = loaded + step.notes["layers loaded"], rounds + 1
             if len(written) >= self.tokens:
                 break
         right = [[a == b for a, b in zip(row, written[: self.tokens])] for row in shadow[:-1]]
         pairs = [[replay(row, layer, d, layers) for d in range(1, self.longest + 1)] for layer, row in enumerate(right, 1)]
-        return {"tokens": self.tokens, "DEL": loaded, "fixed": pairs}
+        return {"tokens": self.tokens, "rounds": rounds, "DEL": loaded, "fixed": pairs}

@@ -57,7 +57,11 @@ def exit_pairs(trace: Trace, upto: int | None = None, *, theme: str = "light") -
         ygap=1,
         name="fixed pairs",
         hovertext=[
-            [f"{d} drafts from layer {l}: {cost:.2f} layers a token" for d, cost in enumerate(line, 1)]
+            [
+                f"{d} drafts from layer {l}: {cost:.2f} layers a token, "
+                f"{(d * l + notes['layers']) / cost:.2f} tokens a target call"
+                for d, cost in enumerate(line, 1)
+            ]
             for l, line in enumerate(found["fixed"], 1)  # noqa: E741
         ],
         hoverinfo="text",
@@ -97,7 +101,10 @@ def exit_pairs(trace: Trace, upto: int | None = None, *, theme: str = "light") -
         mode="markers",
         name="texts",
         marker={"color": ink["draft"], "size": 9, "line": {"color": ink["paper"], "width": 1}},
-        hovertext=[f"text {n}: best pair {a:.2f}, DEL {b:.2f} layers a token" for n, (a, b) in enumerate(points, 1)],
+        hovertext=[
+            f"text {n}: best pair {a:.2f}, DEL {b:.2f} layers a token, {text['tokens'] / text['rounds']:.2f} tokens a target call"
+            for n, ((a, b), text) in enumerate(zip(points, notes["texts"]), 1)
+        ],
         hoverinfo="text",
         row=1,
         col=2,

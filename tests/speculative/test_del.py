@@ -291,6 +291,7 @@ def test_replayed_pairs_are_real_ones(four, traced):
         assert found["fixed"][layer - 1][length - 1] == sum(step.notes["layers loaded"] for step in trace.steps)
     trace = traced(four, "del", ids=prompt, max_new_tokens=24, knobs={"longest": 5})
     assert found["DEL"] == sum(step.notes["layers loaded"] for step in trace.steps)
+    assert found["rounds"] == len(trace.steps)
 
 
 def test_replay_by_hand():

@@ -105,6 +105,10 @@ def test_the_pairs(study, look, upto):
     numbers = [ours, min(costs.values()), median(costs.values())]
     assert re.findall(r"\d+\.\d\d", words)[:3] == [f"{number:.2f}" for number in numbers]
     assert f"DEL beats {beaten} of 28 pairs" in words
+    hover = parts["fixed pairs"].hovertext[layer - 1][length - 1]
+    calls = sum(text["fixed"][layer - 1][length - 1] for text in texts) / (layer * length + 8)
+    assert hover.endswith(f"{costs[best]:.2f} layers a token, {tokens / calls:.2f} tokens a target call")
+    assert f"{texts[0]['tokens'] / texts[0]['rounds']:.2f} tokens a target call" in parts["texts"].hovertext[0]
     afterwards = sum(min(min(line) for line in text["fixed"]) for text in texts) / tokens
     assert words.endswith(f"comes to {afterwards:.2f}.")
 
