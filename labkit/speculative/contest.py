@@ -62,10 +62,14 @@ class Contest:
     def over(self) -> bool:
         return self.done == 2 * self.steps
 
+    def begin_second(self) -> None:
+        """The reference is ready: from now on it is the yardstick, and a copy of it goes on as `longer`."""
+        self.longer = Pupil(self.reference.model, self.rate, self.steps)
+
     def step(self, ids: Tensor, log_p: Tensor) -> None:
         """One gradient step of everybody whose turn it is, on `ids` [B, S] with the target's log-probs [B * S, V] there."""
         if self.done == self.steps:
-            self.longer = Pupil(self.reference.model, self.rate, self.steps)
+            self.begin_second()
         with torch.inference_mode(False), torch.enable_grad():
             ids, log_p = ids.clone(), log_p.clone()  # what inference made cannot be learned from
             if self.longer is None:

@@ -14,6 +14,7 @@ from labkit.train import adaspec
 def small(monkeypatch, tmp_path, token_set):
     for role in ("target", "draft"):
         (tmp_path / role).symlink_to(DATA / "models" / role)
+    monkeypatch.setenv("LABKIT_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(adaspec, "load_tokens", lambda tokenizer: token_set)
     monkeypatch.setattr(adaspec, "WINDOWS", 8)
     monkeypatch.setattr(adaspec, "HELD_OUT", 2)
@@ -21,8 +22,8 @@ def small(monkeypatch, tmp_path, token_set):
     return tmp_path
 
 
-def train(folder, **choices):
-    file = adaspec.train_adaspec(folder, **{"steps": 3, "seeds": 1, **choices}, report=lambda line: None)
+def train(folder, report=lambda line: None, **choices):
+    file = adaspec.train_adaspec(folder, **{"steps": 3, "seeds": 1, **choices}, report=report)
     return json.loads(file.read_text())
 
 
@@ -35,6 +36,23 @@ def test_curves_and_going_on(small):
     again = train(small, seeds=2)
     assert again["seeds"][0] == seed and len(again["seeds"]) == 2 and again["seeds"][1] != seed
     assert len(train(small, seeds=1, steps=2)["seeds"]) == 1, "other settings begin anew"
+
+
+@pytest.mark.parametrize("stop", ["step 2 of", "step 4 of"])
+def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(stop, small):
+    def stops(line):
+        if stop in line:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(small, stops)
+    assert not (small / "adaspec.json").exists()
+    said = []
+    continued = train(small, said.append)
+    assert not any(stop in line for line in said), "what was done is not done again"
+    (small / "adaspec.json").unlink()
+    assert train(small) == continued
+    assert not list((small / "cache" / "train").iterdir()), "a finished run leaves no checkpoint"
 
 
 def test_bad_numbers_are_named(small):
