@@ -75,13 +75,9 @@ def main(
     prompts: common.Prompts = 20,
     tokens: common.Tokens = 96,
     temperature: common.Temperatures = (0.0, 1.0),
-    target: common.Target = "",
-    draft: common.Draft = "",
-    device: common.Device = "",
-    dtype: common.Dtype = "",
-    threads: common.Threads = 0,
-    as_json: common.Json = False,
-) -> None:
+    target: common.Target = "", draft: common.Draft = "", device: common.Device = "", dtype: common.Dtype = "",
+    threads: common.Threads = 0, as_json: common.Json = False,
+) -> None:  # fmt: skip
     """Time every lossless method against transformers on held-out prompts; Ctrl-C ends it and prints what is known.
 
     Example: labkit bench decode --prompts 20 --tokens 96 --threads 1

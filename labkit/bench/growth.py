@@ -274,13 +274,9 @@ def main(
     repeats: Annotated[int, typer.Option(min=1, help="rounds")] = 9,
     accept: Annotated[float | None, typer.Option(min=0, max=1, help="accept this share of the tested drafts")] = None,
     made: Annotated[str, typer.Option("--random", metavar="SIZE", help="random weights: " + ", ".join(RANDOM))] = "",
-    target: common.Target = "",
-    draft: common.Draft = "",
-    device: common.Device = "",
-    dtype: common.Dtype = "",
-    threads: common.Threads = 0,
-    as_json: common.Json = False,
-) -> None:
+    target: common.Target = "", draft: common.Draft = "", device: common.Device = "", dtype: common.Dtype = "",
+    threads: common.Threads = 0, as_json: common.Json = False,
+) -> None:  # fmt: skip
     """Time a step against the size of its tree and the length of the context; Ctrl-C ends it and prints what is known.
 
     Example: labkit bench growth --context 250 --size 0 --size 64 --threads 1

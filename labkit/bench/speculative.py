@@ -172,13 +172,9 @@ def main(
     prompts: common.Prompts = 20,
     tokens: common.Tokens = 96,
     temperature: common.Temperatures = (0.0, 0.7, 1.0),
-    target: common.Target = "",
-    draft: common.Draft = "",
-    device: common.Device = "",
-    dtype: common.Dtype = "",
-    threads: common.Threads = 0,
-    as_json: common.Json = False,
-) -> None:
+    target: common.Target = "", draft: common.Draft = "", device: common.Device = "", dtype: common.Dtype = "",
+    threads: common.Threads = 0, as_json: common.Json = False,
+) -> None:  # fmt: skip
     """Measure every drafting method, transformers' decoders and the bounds; Ctrl-C ends it and prints what is known.
 
     Example: labkit bench speculative --methods chain,lookup --set chain.length=6 --temperature 0 --prompts 8
