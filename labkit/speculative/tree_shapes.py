@@ -46,7 +46,7 @@ class TreeShapes(Study):
             "2-ary": lambda m: StaticTree(shape="2-ary", budget=m),
             "static": lambda m: StaticTree(shape=BEST, budget=m),
             "DySpec, heap": lambda m: DySpec(m, HEAP, draft_temperature=self.draft_temperature),
-            "DySpec, layers": lambda m: DySpec(m, LAYERS, draft_temperature=self.draft_temperature),
+            "DySpec, threshold": lambda m: DySpec(m, LAYERS, draft_temperature=self.draft_temperature),
         }
 
     def steps(self, session, rng):

@@ -71,7 +71,6 @@ def heap(trace: Trace, upto: int | None = None, *, theme: str = "light") -> go.F
     figure.update_layout(
         title="Was the best place filled next, and did it pay?",
         meta={"words": _words(drawn, left), "height": 260},
-        bargap=0.15,
         barmode="overlay",
         xaxis={"title": "place, in the order of growth", "showgrid": False, **axis},
         yaxis={"title": "v", "range": [0, 1.05], "tickvals": [0, 0.5, 1]},
