@@ -16,9 +16,9 @@ from labkit.ui import assets
 from labkit.views import layout, read, table
 from labkit.views.text import cut, short, shown
 
-EXPORTS = """applySampling entropyAfter layoutTree openPlaces treeEdge TREE pieceShown pieceShort pieceCut makeStore
+EXPORTS = """applySampling entropyAfter layoutTree treeEdge TREE pieceShown pieceShort pieceCut makeStore
 openLane addStep samplingOf stepTree patterns treeView distView curveView verifyView costView
-checkView CHECK_BROKEN figureTable chartTemplate html""".split()
+checkView CHECK_BROKEN figureTable chartTemplate html openPlaces""".split()
 
 SETTINGS = [
     {"temperature": t, "top-k": k, "top-p": p, "min-p": m}
