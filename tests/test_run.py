@@ -319,12 +319,12 @@ def test_a_draft_that_is_missing(letters):
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 @pytest.mark.parametrize("sick", ["target", "draft"])
 def test_models_gone_bad(method, temperature, sick, traced):
-    """NaN logits end in one sentence; a sick draft may still lose every test where nothing is drawn."""
+    """NaN logits end in one sentence; a sick draft may still lose every test where nothing is drawn (DySpec always draws)."""
     pair = tiny_models.letters_pair("llama, grouped, tied")
     runner = getattr(pair, sick)
     runner.embedding = torch.full_like(runner.embedding, math.nan)
     ask = {"ids": [1, 2, 1], "max_new_tokens": 4, "temperature": temperature}
-    if sick == "draft" and (temperature == 0 or all_methods()[method].drafts != "model"):
+    if sick == "draft" and (temperature == 0 and method != "dyspec" or all_methods()[method].drafts != "model"):
         well = traced(tiny_models.letters_pair("llama, grouped, tied"), method, knobs=settings_of(method), **ask)
         assert traced(pair, method, knobs=settings_of(method), **ask).ids == well.ids
     else:
