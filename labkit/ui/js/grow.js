@@ -67,7 +67,7 @@ function growSentence(lane, tree, grown, places) {
 
 /** The open places as bars, the best in the draft's colour. */
 function drawPlaces(places, width) {
-  const [wide, high, tall] = [24, 46, 26]; // of a place, of the picture, of v = 1
+  const [wide, high, tall] = [24, 40, 21]; // of a place, of the picture, of v = 1
   const shown = places.slice(0, Math.floor(width / wide));
   const label = `Places open: v ${shown.map(({ v }) => v.toFixed(3)).join(", ")}`;
   return svg("svg", { class: "places", width, height: high, viewBox: `0 0 ${width} ${high}`, style: `width:${width}px;height:${high}px`, role: "img", "aria-label": label },
