@@ -325,7 +325,7 @@ def spoiled(model):
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 @pytest.mark.parametrize("sick", ["target", "draft"])
 def test_models_gone_bad(method, temperature, sick, traced):
-    """NaN logits end in one sentence; a sick draft may still lose every test where nothing is drawn."""
+    """NaN logits end in one sentence; a sick draft may still lose every test where nothing is drawn (DySpec always draws)."""
     pair = tiny_models.letters_pair("llama, grouped, tied")
     runner = getattr(pair, sick)
     runner.embedding = torch.full_like(runner.embedding, math.nan)

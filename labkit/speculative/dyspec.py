@@ -58,10 +58,10 @@ class DySpec(Speculative):
     hundreds. Left out: the paper's trees of 768 nodes under offloaded weights, and the kernel for them.
     """
 
-    name, title, paper, drafts = "dyspec", "DySpec dynamic tree", "P004", "model"
+    name, title, paper, drafts = "dyspec", "DySpec", "P004", "model"
     charts = ("heap",)
-    budget: int = knob(16, 1, 128, unit="nodes", label="Budget m", help="drafted nodes a tree, at most")
-    mode: str = knob(HEAP, choices=(HEAP, LAYERS), label="Grow by", help="a draft call a node, or one a layer")
+    budget: int = knob(16, 1, 128, unit="nodes", label="Budget m", help="nodes a tree, at most")
+    mode: str = knob(HEAP, choices=(HEAP, LAYERS), label="Grow by", help="a draft call a node or a layer")
     threshold: float = knob(0.0, 0.0, 0.2, step=0.001, label="Threshold c", help="least v of a layer; 0: 1/m")
     draft_temperature: float = knob(0.6, 0.2, 1.2, step=0.1, label="Draft temperature", help="when the target's is 0")
 

@@ -61,9 +61,9 @@ class StaticTree(Speculative):
     were like the average one; it is settled with figures of the shipped pair, whatever pair runs.
     """
 
-    name, title, drafts = "static-tree", "Static draft tree", "model"
-    shape: str = knob(BEST, choices=(BEST, *ARITY), label="Shape", help="k-ary: k children each, level by level")
-    budget: int = knob(16, 1, 128, unit="nodes", label="Budget m", help="drafted nodes a tree")
+    name, title, drafts = "static-tree", "Static tree", "model"
+    shape: str = knob(BEST, choices=(BEST, *ARITY), label="Shape", help="k-ary: k children each")
+    budget: int = knob(16, 1, 128, unit="nodes", label="Budget m", help="nodes a tree")
     verifier: str = verifier_knob()
 
     def propose(self, session, rng):

@@ -26,7 +26,7 @@ LOOKS = {
     "2-ary": ("here", "dash", "triangle-up"),
     "static": ("e4", "dashdot", "diamond"),
     "DySpec, heap": ("draft", "solid", "square"),
-    "DySpec, layers": ("draft", "6px,3px", "square-open"),
+    "DySpec, threshold": ("draft", "6px,3px", "square-open"),
 }
 
 
@@ -97,9 +97,9 @@ def _words(trace: Trace, upto: int | None) -> str:
     gains = {row[0]: row[3] for row in table if row[1] == m}
     ours = max((shape for shape in gains if shape.startswith("DySpec")), key=gains.__getitem__)
     other = max((shape for shape in gains if not shape.startswith("DySpec")), key=gains.__getitem__)
+    prompts = min(row[2] for row in table if row[1] == m)
     temperature = read.steps(trace, upto)[-1].notes["temperature"]
     verdict = "wins" if gains[ours] > gains[other] else "loses"
-    return (
-        f"At temperature {temperature:g} with {m} nodes the better DySpec {verdict}: {gains[ours]:.2f} tokens a target call "
-        f"({ours.removeprefix('DySpec, ')}), the best other shape {gains[other]:.2f} ({other})."
-    )
+    where = f"At temperature {temperature:g} with {m} nodes, over {prompts} prompt{'s' * (prompts > 1)}"
+    mine = f"{gains[ours]:.2f} tokens a target call ({ours.removeprefix('DySpec, ')})"
+    return f"{where}, the better DySpec {verdict}: {mine}, the best other shape {gains[other]:.2f} ({other})."

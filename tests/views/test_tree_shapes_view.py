@@ -51,11 +51,11 @@ def test_the_sentence_says_who_wins(study):
         return views.VIEWS["tree_shapes"](study, upto).layout.meta["words"]
 
     assert "as many nodes" in words(1), "no verdict before all shapes have run"
-    assert "At temperature 0.5 with 4 nodes the better DySpec wins: 2.40" in words(2)
+    assert "At temperature 0.5 with 4 nodes, over 2 prompts, the better DySpec wins: 2.40" in words(2)
     assert words(3) == words(2), "the largest budget that all shapes have been tried with"
     for one in study.steps[1].notes["rows"]:
         one["tokens"] += 10 * (one["shape"] == "static")
-    assert "loses: 2.40 tokens a target call (layers), the best other shape 3.20 (static)." in words(2)
+    assert "loses: 2.40 tokens a target call (threshold), the best other shape 3.20 (static)." in words(2)
 
 
 def test_nothing_yet(study):

@@ -67,15 +67,12 @@ function growSentence(lane, tree, grown, places) {
 
 /** The open places as bars, the best in the draft's colour. */
 function drawPlaces(places, width) {
-  const [wide, high] = [24, 38];
+  const [wide, high, tall] = [24, 40, 21]; // of a place, of the picture, of v = 1
   const shown = places.slice(0, Math.floor(width / wide));
   const label = `Places open: v ${shown.map(({ v }) => v.toFixed(3)).join(", ")}`;
-  return svg("svg", { class: "places", width, height: 60, viewBox: `0 0 ${width} 60`, style: `width:${width}px;height:60px`, role: "img", "aria-label": label },
-    ...shown.flatMap(({ v }, at) => {
-      const tall = Math.max(1, v * high);
-      return [
-        svg("rect", { class: at ? "place" : "place best", x: at * wide + 2, y: 2 + high - tall, width: wide - 5, height: tall }),
-        svg("text", { class: "tick", x: at * wide + wide / 2 - 0.5, y: 55, "text-anchor": "middle" }, decimals(v, 2)),
-      ];
-    }));
+  return svg("svg", { class: "places", width, height: high, viewBox: `0 0 ${width} ${high}`, style: `width:${width}px;height:${high}px`, role: "img", "aria-label": label },
+    ...shown.flatMap(({ v }, at) => [
+      svg("rect", { class: at ? "place" : "place best", x: at * wide + 2, y: 2 + tall * (1 - v), width: wide - 5, height: Math.max(1, tall * v) }),
+      svg("text", { class: "tick", x: at * wide + wide / 2 - 0.5, y: high - 4, "text-anchor": "middle" }, decimals(v, 2)),
+    ]));
 }
