@@ -184,8 +184,8 @@ def card(draft: str, examples: int, figures: dict) -> str:
         f"Two heads on `{draft}` for SpecDec++ (P013): will the target accept a drafted token, judging by the draft's last "
         f"hidden state where it is read? Trained on {examples:,} drafts behind the target's own continuations of training text, "
         f"at temperature 1; the draft stays as it is. On held-out files the even head has {even['loss']:.3f} nats a draft (the "
-        f"best constant {even['loss_of_a_constant']:.3f}), and in real rounds it predicts {even['rounds']['predicted']:.3f} on "
-        f"average where {even['rounds']['actual']:.3f} are accepted. The weighted head, for which a refusal counted "
+        f"best constant {even['loss_of_a_constant']:.3f}), and in real rounds it predicts {even['rounds']['predicted']:.3f} "
+        f"where {even['rounds']['actual']:.3f} are accepted. The weighted head, for which a refusal counted "
         f"{weighted['weight']:g} times, predicts {weighted['rounds']['predicted']:.3f}.\n"
     )
 
