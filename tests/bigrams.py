@@ -28,7 +28,7 @@ class Rows:
 class Bigrams:
     """A runner over random log-probabilities [V, V] of `seed`; `like` + noise makes a draft that is often right."""
 
-    device, dtype, context = torch.device("cpu"), torch.float64, 512
+    device, dtype, context, depth = torch.device("cpu"), torch.float64, 512, 1
 
     def __init__(self, vocabulary: int, seed: int, like: Bigrams | None = None, noise: float = 1.0):
         rng = torch.Generator().manual_seed(seed)

@@ -162,7 +162,9 @@ def test_drafts_are_sometimes_refused(pair):
             with torch.inference_mode():
                 trees = [step.tree for step in itertools.islice(steps, 40)]
             verdicts[name, str(knobs)] = {verdict for tree in trees for verdict in tree.verdicts}
-    assert all({"accepted", "refused"} <= seen for seen in verdicts.values()), verdicts
+    tame = {case for case, seen in verdicts.items() if not {"accepted", "refused"} <= seen}
+    peeking = {case for case in verdicts if "oracle" in case[1]}  # these stop before what would be refused
+    assert tame == peeking and all("accepted" in verdicts[case] for case in peeking)
 
 
 # -- broken on purpose -------------------------------------------------------------------------------------------------
