@@ -91,9 +91,9 @@ def knob(
 
 
 def schema(cls: type) -> list[Knob]:
-    """The knobs of a dataclass, in the order they were written."""
-    knobs = []
-    for field in dataclasses.fields(cls):
+    """The knobs of a dataclass in the order they were written, its own before those it inherits."""
+    knobs, own = [], vars(cls).get("__annotations__", {})
+    for field in sorted(dataclasses.fields(cls), key=lambda field: field.name not in own):
         if spec := field.metadata.get("knob"):
             label = spec["label"] or field.name.replace("_", " ").capitalize()
             knobs.append(Knob(name=field.name, default=field.default, **{**spec, "label": label}))

@@ -79,11 +79,11 @@ class DEL(Speculative):
     policy: str = knob(DYNAMIC, choices=(DYNAMIC, FIXED), label="Exit and length", help="dynamic: chosen every round")
     layer: int = knob(2, 1, 63, unit="layers", label="Fixed exit", help="how many layers draft, when fixed")
     length: int = knob(4, 0, 16, unit="tokens", label="Fixed length", help="tokens drafted, when fixed")
+    discount: float = knob(0.95, 0.5, 1.0, step=0.01, label="Discount a round", help="1: no round is forgotten")
+    stop_early: bool = knob(True, label="Stop when in doubt", help="behind a token the exit was unsure of")
     longest: int = knob(8, 1, 16, unit="tokens", label="Longest draft", help="dynamic: chosen up to here")
     shallowest: int = knob(1, 1, 63, unit="layers", label="Shallowest exit", help="dynamic: chosen from here")
     deepest: int = knob(63, 1, 63, unit="layers", label="Deepest exit", help="dynamic: up to here, or the last but one")
-    discount: float = knob(0.95, 0.5, 1.0, step=0.01, label="Discount a round", help="1: no round is forgotten")
-    stop_early: bool = knob(True, label="Stop when in doubt", help="behind a token the exit was unsure of")
 
     def start(self, session):
         layers = self.layers = exits(session.runner)

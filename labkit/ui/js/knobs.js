@@ -12,6 +12,7 @@ const SEED_KNOB = { name: "seed", label: "Seed", kind: "int", low: 0, high: 999,
 const LENGTH_KNOB = { name: "max_new_tokens", label: "New tokens", kind: "int", low: 8, high: 256, step: 8, help: "where Run stops" };
 const COLOUR_KNOB = { name: "colour", label: "Colour the strip by", kind: "choice", choices: ["entropy", "probability", "rank", "source"], help: "the foot of each token repeats it as a length" };
 const ROW_KNOBS = 3; // of a method, where the knobs stand in one row
+const COLUMN_KNOBS = 5; // and where they stand in a column: what a small screen has room for
 const COLOUR_WORDS = { entropy: "entropy", probability: "probability of the token", rank: "rank", source: "who wrote it" };
 
 /** A number as its knob shows it: as many decimals as its step has. */
@@ -149,11 +150,11 @@ function makeKnobs(store, live) {
     } else if (store.page === "study") {
       box.replaceChildren(...(method()?.knobs.map(ofMethod) ?? []), ofSampling(temperature, true), more(...[ofRequest(SEED_KNOB), ...models()].filter(Boolean)));
     } else {
-      // The acceptance page has its knobs in one row: what fits stays there, the rest is behind "more".
+      // The acceptance page has its knobs in one row, the others in a column: what fits stays there, the rest is behind "more".
       const row = store.page === "acceptance";
       const knobs = method()?.knobs ?? [];
-      const ranked = [...knobs].sort((a, b) => (b.kind === "choice") - (a.kind === "choice"));
-      const front = new Set(row ? ranked.slice(0, ROW_KNOBS) : knobs);
+      const ranked = row ? [...knobs].sort((a, b) => (b.kind === "choice") - (a.kind === "choice")) : knobs;
+      const front = new Set(ranked.slice(0, row ? ROW_KNOBS : COLUMN_KNOBS));
       const crowded = row || knobs.length > 3;
       const first = [methodPicker(), ...knobs.filter((knob) => front.has(knob)).map(ofMethod), ofSampling(temperature, true), crowded ? null : ofRequest(SEED_KNOB)];
       const rest = [...knobs.filter((knob) => !front.has(knob)).map(ofMethod), crowded ? ofRequest(SEED_KNOB) : null, ofRequest(LENGTH_KNOB), ...cuts.map((knob) => ofSampling(knob, true)), ...models()];
