@@ -27,7 +27,7 @@ from labkit.speculative.spectr import SpecTr
 from labkit.speculative.stopping import judge
 from labkit.trace import Setting, Tree
 
-LETTERS, PROMPT, TOKENS, SEEDS = 5, [1, 2, 3, 1, 2], 3, 3000
+LETTERS, PROMPT, TOKENS, SEEDS = 5, [1, 2, 3, 1, 2], 3, 2000
 FEWER = 1500  # enough to catch what is broken
 SLOW = {"online-sd": 600}  # seeds of a method that trains in every run
 LAWS = {"temperature 1": (1.0, []), "0.7, top-p 0.9": (0.7, [Setting("top-p", {"p": 0.9})])}
