@@ -25,10 +25,14 @@ def rows(trace: Trace, upto: int | None = None) -> list[tuple]:
 
 
 def adaspec_tokens(trace: Trace, upto: int | None = None, *, width: float = 1000, theme: str = "light") -> go.Figure:
-    """Every token as a box; the darker, the more the draft lags. A thick outline: it is among those learned from."""
+    """Every token as a box; the darker, the more the draft lags. A thick outline: it is among those learned from.
+
+    `width`: pixels of the whole figure.
+    """
     ink = themes.colours(theme)
     table = rows(trace, upto)
-    places, height = boxes([row[1] for row in table], width)
+    room = width - 24
+    places, height = boxes([row[1] for row in table], room)
     shapes, notes = [], []
     for (_, _, lag, kept), box in zip(table, places):
         level = 0 if lag is None else sum(lag > edge for edge in LAGS)
@@ -51,13 +55,13 @@ def adaspec_tokens(trace: Trace, upto: int | None = None, *, width: float = 1000
     figure = go.Figure(layout={"template": {}})
     figure.update_layout(
         title="Which tokens can this draft still learn?",
-        meta={"words": words(table), "height": height + 56},
+        meta={"words": words(table), "height": height + 56, "sized": True},
         shapes=shapes,
         annotations=notes,
-        width=width + 24,
+        width=width,
         height=height + 56,
         margin={"l": 12, "r": 12, "t": 44, "b": 12},
-        xaxis={"visible": False, "range": [0, width], "fixedrange": True},
+        xaxis={"visible": False, "range": [0, room], "fixedrange": True},
         yaxis={"visible": False, "range": [height, 0], "fixedrange": True},
     )
     return figure

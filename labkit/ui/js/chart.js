@@ -42,7 +42,7 @@ function chartTemplate(element) {
 /**
  * A panel with the figure that the pure view `name` makes of the lane on show, redrawn when the lane, its step or the theme
  * changes. `name` may be a function of the lane. Heading, sentence and height are the figure's own (its title and `meta`)
- * unless they are given here.
+ * unless they are given here. A figure with `meta.sized` sets lines of text: it is made anew for the width there is.
  */
 function chartView(store, name, title = "", { words = "", height = 0, table } = {}) {
   const plot = html("div", { class: "tl-plot", role: "img" });
@@ -55,10 +55,12 @@ function chartView(store, name, title = "", { words = "", height = 0, table } = 
   let busy = false;
   let count = 0;
   let later = 0;
+  let wide = 0; // remembered: asking for it between two changes costs a layout
+  const sized = () => (figure?.layout?.meta?.sized ? wide : 0);
   const nameNow = () => (typeof name === "function" ? name(laneNow(store)) : name);
   const key = () => {
     const lane = laneNow(store);
-    return lane?.steps?.length && nameNow() ? [nameNow(), store.lane, lane.name, lane.at, lane.opening?.request?.seed, lane.steps[lane.at - 1]?.emitted, store.theme].join("/") : "";
+    return lane?.steps?.length && nameNow() ? [nameNow(), store.lane, lane.name, lane.at, lane.opening?.request?.seed, lane.steps[lane.at - 1]?.emitted, store.theme, sized()].join("/") : "";
   };
   const tall = () => height || figure?.layout?.meta?.height || (figure ? 232 : 140);
 
@@ -87,7 +89,8 @@ function chartView(store, name, title = "", { words = "", height = 0, table } = 
       while (key() && key() !== asked) {
         const wanted = key();
         const lane = store.lane ?? 0;
-        const question = { ask: "figure", name: nameNow(), args: { lane, upto: laneNow(store).at, theme: store.theme } };
+        const room = sized() ? { width: sized() } : {};
+        const question = { ask: "figure", name: nameNow(), args: { lane, upto: laneNow(store).at, theme: store.theme, ...room } };
         const [answer, drawer] = await Promise.all([store.ask(question), library ?? plotlyOnce(store)]);
         figure = JSON.parse(answer.figure);
         library = drawer;
@@ -106,7 +109,11 @@ function chartView(store, name, title = "", { words = "", height = 0, table } = 
     }
   }
 
-  whenResized(plot, (width) => figure && library && library.relayout(plot, { width }));
+  whenResized(plot, (width) => {
+    wide = width;
+    if (sized()) update();
+    else if (figure && library) library.relayout(plot, { width });
+  });
   plot.append(store.page === "study" ? html("p", { class: "quiet tl-none" }, "Nothing here yet: press Run.") : emptyWords(laneNow(store), "Nothing to draw yet."));
   const view = {
     title,

@@ -48,12 +48,11 @@ function growView(store, apply) {
     control,
     element,
     turn,
-    /** Another step: its tree stands whole. */
+    /** Another step: its tree will stand whole; `turn` when it is drawn. */
     show(now) {
       growth = growthOf(now);
       control.hidden = !growth;
       slider.max = slider.value = String(growth?.tree.tokens.length ?? 0);
-      turn();
     },
   };
 }

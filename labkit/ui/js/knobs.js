@@ -13,6 +13,7 @@ const LENGTH_KNOB = { name: "max_new_tokens", label: "New tokens", kind: "int", 
 const COLOUR_KNOB = { name: "colour", label: "Colour the strip by", kind: "choice", choices: ["entropy", "probability", "rank", "source"], help: "the foot of each token repeats it as a length" };
 const ROW_KNOBS = 3; // of a method, where the knobs stand in one row
 const COLUMN_KNOBS = 5; // and where they stand in a column: what a small screen has room for
+const STUDY_KNOBS = 6; // a study has no panel of costs under it, and no method to choose
 const COLOUR_WORDS = { entropy: "entropy", probability: "probability of the token", rank: "rank", source: "who wrote it" };
 
 /** A number as its knob shows it: as many decimals as its step has. */
@@ -148,7 +149,9 @@ function makeKnobs(store, live) {
       const colour = put(COLOUR_KNOB, () => store.colour, (value) => store.set({ colour: value }), false, COLOUR_WORDS);
       box.replaceChildren(...sampling, colour, ofRequest(SEED_KNOB), more(...[methodPicker(), ...(method()?.knobs.map(ofMethod) ?? []), ofRequest(LENGTH_KNOB), ...models()].filter(Boolean)));
     } else if (store.page === "study") {
-      box.replaceChildren(...(method()?.knobs.map(ofMethod) ?? []), ofSampling(temperature, true), more(...[ofRequest(SEED_KNOB), ...models()].filter(Boolean)));
+      const knobs = method()?.knobs.map(ofMethod) ?? [];
+      const rest = [...knobs.slice(STUDY_KNOBS), ofRequest(SEED_KNOB), ...models()];
+      box.replaceChildren(...knobs.slice(0, STUDY_KNOBS), ofSampling(temperature, true), more(...rest.filter(Boolean)));
     } else {
       // The acceptance page has its knobs in one row, the others in a column: what fits stays there, the rest is behind "more".
       const row = store.page === "acceptance";

@@ -12,6 +12,7 @@ function treeView(store) {
   let drawn = "";
   let count = 0;
   let tallest = 92;
+  let laid = 0; // the height that the panel was told to keep
   let seen = { lane: -1, at: -1, when: 0 };
   roving(scroll, (here, key) => nextInTree(scroll, here, key));
   linked(scroll, store);
@@ -32,7 +33,7 @@ function treeView(store) {
       view.note = treeNote(lane, now);
     }
     grow.turn();
-    scroll.style.setProperty("--tl-tallest", `${tallest}px`); // the panel keeps its height, so that nothing below it jumps
+    if (tallest !== laid) scroll.style.setProperty("--tl-tallest", `${(laid = tallest)}px`); // the panel keeps its height, so that nothing below it jumps
     box.classList.toggle("play", play);
     element.dataset.drawn = String(++count);
   }
