@@ -65,7 +65,9 @@ function makeTransport(store, menus) {
     const all = tokens ? lane.tokens : lane.steps;
     for (; known < all.length; known++) cells.push(tokens ? tokenCell(all[known], known) : stepCell(all[known], known, lane));
     time.append(...cells.slice(time.childElementCount));
-    time.classList.toggle("fine", (tokens || store.page === "study" ? cells.length : lane.tokens.length) > 48);
+    const fine = tokens || store.page === "study" ? cells.length : lane.tokens.length;
+    time.classList.toggle("fine", fine > 48);
+    time.classList.toggle("finest", fine > 160); // no room is left between them
   }
 
   function place(lane) {
