@@ -42,7 +42,8 @@ class AdaDec(Method):
     its first token, and the rest of all branches is dropped. The branches share the context's cache and are read side by side,
     so a pause costs L forwards. tau is the one that `labkit train adadec` learned, or set by hand.
 
-    A branch ends early at an end of text; the paper also ends it where the function ends. Its beam variant is left out.
+    A branch ends early at an end of text and where the function ends (inferred: at a token that begins a line at column 0).
+    The paper's beam variant is left out.
     Raises `KnobError` where no tau was learned for the model.
     """
 
@@ -78,7 +79,7 @@ class AdaDec(Method):
         best, first = logs.topk(min(self.branches, len(logs)))
         tries, tree = [Branch([token], [log]) for token, log in zip(first.tolist(), best.tolist())], Tree([], [])
         for _ in range(min(self.lookahead, room(session))):
-            going = [way for way in tries if way.tokens[-1] not in session.ends]
+            going = [way for way in tries if not self.over(session, way)]
             if not going:
                 break
             best, token = feed(session, tree, going).log_softmax(-1).max(-1)  # [len(going)]
@@ -86,6 +87,12 @@ class AdaDec(Method):
                 way.add(*more)
         scores = [self.score(way) for way in tries]
         return tries, scores.index(max(scores))
+
+    def over(self, session: Session, way: Branch) -> bool:
+        """Has a branch come to the end of the text, or out of the function?"""
+        before, last = [session.ids[-1], *way.tokens][-2:]
+        piece = session.vocabulary.piece
+        return last in session.ends or (piece(before).endswith("\n") and not piece(last).startswith("\n"))
 
     def score(self, way: Branch) -> float:
         """Mean (or summed) ln p of a branch, its first token counted."""
