@@ -11,7 +11,7 @@ from labkit.views import theme as themes
 from labkit.views.text import cut, escaped, label, piece, shown
 
 COLUMNS = ("from token", "entropy, nats", "trials", "trial", "perplexity", "kept")
-NAMED, ROOM, SHOWN = 48, 42, 10  # tokens with room for their text; characters of a trial; trials told
+NAMED, ROOM, SHOWN = 28, 42, 10  # tokens with room for their text; characters of a trial; trials told
 
 
 def rows(trace: Trace, upto: int | None = None) -> list[tuple]:
