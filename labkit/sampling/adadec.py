@@ -40,7 +40,8 @@ class AdaDec(Method):
     Entropy H in nats, of the raw law: it decodes greedily whatever the temperature and the cuts. Where H reaches tau it pauses:
     the B likeliest tokens are each continued greedily by up to L tokens, the branch with the highest mean log-probability gives
     its first token, and the rest of all branches is dropped. The branches share the context's cache and are read side by side,
-    so a pause costs L forwards. tau is the one that `labkit train adadec` learned, or set by hand.
+    so a pause costs L forwards. tau is the one that `labkit train adadec` learned, or set by hand. The paper's seven code models
+    learn 0.62 to 1.32 nats; the shipped target's tau lies higher.
 
     A branch ends early at an end of text and where the function ends (inferred: at a token that begins a line at column 0).
     The paper's beam variant is left out.
@@ -49,11 +50,11 @@ class AdaDec(Method):
 
     name, title, paper, lossless = "adadec", "AdaDec", "P003", False
     charts = ("pause", "calibration")
-    threshold: str = knob(LEARNED, choices=(LEARNED, BY_HAND), label="Threshold", help="pause where entropy reaches tau")
-    tau: float = knob(1.0, 0.0, 4.0, step=0.05, unit="nats", label="tau", help="used when it is set by hand")
+    threshold: str = knob(LEARNED, choices=(LEARNED, BY_HAND), label="Threshold", help="pause where H reaches tau")
+    tau: float = knob(1.0, 0.0, 4.0, step=0.05, unit="nats", label="tau", help="if set by hand")
     branches: int = knob(3, 1, 8, unit="tokens", label="Branches B", help="first tokens tried at a pause")
     lookahead: int = knob(5, 0, 20, unit="tokens", label="Look-ahead L", help="greedy tokens behind each")
-    normalise: bool = knob(True, label="Mean, not sum", help="score per token; off: short branches win")
+    normalise: bool = knob(True, label="Mean, not sum", help="off: a short branch wins")
 
     def steps(self, session, rng):
         learned = calibration(session.runner)

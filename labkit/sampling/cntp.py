@@ -40,11 +40,11 @@ class CNTP(Method):
     name, title, paper, lossless = "cntp", "CNTP", "P033", False
     charts = ("comb",)
     most: int = knob(10, 1, 20, unit="trials", label="Trials Nmax", help="where it is least sure")
-    lowest: float = knob(0.01, 0.0, 5.0, step=0.01, unit="nats", label="H min", help="up to here one sample is enough")
+    lowest: float = knob(0.01, 0.0, 5.0, step=0.01, unit="nats", label="H min", help="up to here one sample")
     highest: float = knob(1.5, 0.0, 5.0, step=0.05, unit="nats", label="H max", help="from here on Nmax trials")
     mapping: str = knob(PAPER, choices=(PAPER, CODE, REVERSED, CONSTANT), label="Trials by", help="how N follows from H")
-    stops: str = knob(PUNCTUATION, choices=(PUNCTUATION, LINES), label="A trial ends at", help="the end is part of the trial")
-    longest: int = knob(48, 1, 48, unit="tokens", label="Longest trial", help="ends without punctuation too")
+    stops: str = knob(PUNCTUATION, choices=(PUNCTUATION, LINES), label="A trial ends at", help="the end is part of it")
+    longest: int = knob(48, 1, 48, unit="tokens", label="Longest trial", help="cut off behind")
 
     def steps(self, session, rng):
         if self.lowest >= self.highest:

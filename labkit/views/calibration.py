@@ -72,7 +72,7 @@ def _held_out(figure: go.Figure, learned: dict, ink: dict[str, str]) -> str:
         hoverinfo="text",
     )
     xs = [bins[-1][0] * 1.1 * point / POINTS for point in range(POINTS + 1)]
-    line = {"color": ink["draft"], "width": 2}
+    line = {"color": ink["e5"], "width": 2}
     figure.add_scatter(x=xs, y=[_curve(learned, x) for x in xs], name="fitted", mode="lines", line=line, hoverinfo="skip")
     return (
         f"{places:,.0f} held-out places. At the learned {learned['tau']:.2f} nats the curve gives the likeliest token "

@@ -12,6 +12,7 @@ from labkit.views.text import cut, escaped, label, piece, shown
 
 COLUMNS = ("from token", "entropy, nats", "trials", "trial", "perplexity", "kept")
 NAMED, ROOM, SHOWN = 28, 42, 10  # tokens with room for their text; characters of a trial; trials told
+GAP = (None, None, "")  # between two lines of one series
 
 
 def rows(trace: Trace, upto: int | None = None) -> list[tuple]:
@@ -50,7 +51,7 @@ def comb(trace: Trace, upto: int | None = None, *, theme: str = "light") -> go.F
     figure.update_layout(title="How many ways on did it try?", meta={"words": "No token yet.", "height": 330})
     figure.update_layout(
         xaxis={"title": "token", "showgrid": False},
-        yaxis={"title": "refused trials", "rangemode": "tozero"},
+        yaxis={"title": "refused trials", "showgrid": False},
         xaxis2={"title": "latest fan: 1 / perplexity", "range": [0, 1], "tickvals": [0, 0.5, 1]},
         yaxis2={"showticklabels": False, "showgrid": False, "autorange": "reversed"},
     )
@@ -71,31 +72,36 @@ def comb(trace: Trace, upto: int | None = None, *, theme: str = "light") -> go.F
 
 
 def _teeth(figure: go.Figure, trace: Trace, steps: list[Step], ink: dict[str, str]) -> None:
-    refused, kept, single = ([], [], []), ([], [], []), ([], [], [])
+    refused, kept, single, backs = ([], [], []), ([], [], []), ([], [], []), ([], [], [])
     place = 1
     for step in steps:
+        if "trials" in step.notes:
+            _append(backs, [(place - 0.4, 0, ""), (place - 0.4, step.notes["count"] - 1, ""), GAP])
         for level, (text, perplexity, stays, length) in enumerate(_trials(trace, step)):
             into = (kept if stays else refused) if perplexity is not None else single
             hover = escaped(cut(text, ROOM)) + ("" if perplexity is None else f": perplexity {perplexity:.2f}")
-            if into is single:
-                points = [(place, 0, hover)]
-            else:
-                points = [(place - 0.4, level, hover), (place + length - 0.6, level, hover), (None, None, "")]
-            for x, y, words in points:
-                for column, value in zip(into, (x, y, words)):
-                    column.append(value)
+            ends = [(place - 0.4, level, hover), (place + length - 0.6, level, hover), GAP]
+            _append(into, [(place, 0, hover)] if into is single else ends)
         place += len(step.emitted)
     for name, (xs, ys, hover), look in (
+        ("fans", backs, {"mode": "lines", "line": {"color": ink["ghost-ink"], "width": 1.5}, "showlegend": False}),
         ("refused trials", refused, {"mode": "lines", "line": {"color": ink["ghost-ink"], "width": 1.5}}),
         ("kept trials", kept, {"mode": "lines", "line": {"color": ink["target"], "width": 8}}),
         ("single samples", single, {"mode": "markers", "marker": {"color": ink["ink"], "size": 6}}),
     ):
         figure.add_scatter(x=xs, y=ys, name=name, hovertext=hover, hoverinfo="text", row=1, col=1, **look)
+    figure.update_yaxes(range=[-0.6, max([3, *(y for y in backs[1] if y is not None)]) + 0.6], row=1, col=1)
     emitted = [token for step in steps for token in step.emitted]
     if len(emitted) <= NAMED:
         names = [label(piece(trace, token), 10) for token in emitted]
         places = list(range(1, len(names) + 1))
         figure.update_xaxes(tickvals=places, ticktext=names, tickangle=-60, row=1, col=1)
+
+
+def _append(series: tuple[list, list, list], points: list[tuple]) -> None:
+    for point in points:
+        for column, value in zip(series, point):
+            column.append(value)
 
 
 def _fan(figure: go.Figure, trace: Trace, step: Step, ink: dict[str, str]) -> None:

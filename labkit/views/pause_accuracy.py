@@ -25,7 +25,7 @@ def rows(trace: Trace, upto: int | None = None) -> list[tuple]:
 def pause_accuracy(trace: Trace, upto: int | None = None, *, theme: str = "light") -> go.Figure:
     """Left: the share of held-out places at or above tau. Right: what is right at such places, teacher-forced."""
     ink = themes.colours(theme)
-    figure = make_subplots(1, 2, horizontal_spacing=0.1, figure=go.Figure(layout={"template": {}}))
+    figure = make_subplots(1, 2, horizontal_spacing=0.15, figure=go.Figure(layout={"template": {}}))
     figure.update_layout(title="Does looking ahead find the right token?", meta={"words": "No place yet.", "height": 300})
     figure.update_layout(
         xaxis={"title": "tau, nats"},
@@ -38,7 +38,7 @@ def pause_accuracy(trace: Trace, upto: int | None = None, *, theme: str = "light
         return figure
     notes, taus = steps[-1].notes, [row[0] for row in table]
     for column, side, name, colour, dash, symbol in (
-        (1, 1, "paused", ink["draft"], "solid", "circle"),
+        (1, 1, "paused", ink["e5"], "solid", "circle"),
         (5, 2, f"among the {notes['branches']} tried", ink["ink-3"], "2px,3px", "diamond"),
         (4, 2, "AdaDec", ink["target-edge"], "solid", "circle"),
         (3, 2, "greedy", ink["ink"], "6px,3px", "square"),

@@ -35,7 +35,7 @@ def pause_cost(trace: Trace, upto: int | None = None, *, theme: str = "light") -
     table = rows(trace, upto)
     for name, knob, colour, dash, symbol, side in (
         ("AdaDec", "tau", ink["target-edge"], "solid", "circle", "top center"),
-        ("CNTP", "Nmax", ink["draft"], "6px,3px", "square", "bottom center"),
+        ("CNTP", "Nmax", ink["e5"], "6px,3px", "square", "bottom center"),
     ):
         own = [row for row in table if row[0] == name]
         figure.add_scatter(

@@ -52,18 +52,18 @@ def scored(pair, context: list[int], first: int, knobs: AdaDec) -> float:
 )
 def test_greedy_where_nothing_can_be_gained(knobs, shipped64, prompts, greedy_text):
     """tau = inf never pauses; one branch, or none that looks ahead, cannot change a pause's mind."""
-    written = [text(decoded(shipped64, prompt, tokens=64, **knobs)) for prompt in prompts[:8]]
-    assert written == greedy_text(shipped64, prompts[:8])
-    assert len(set(map(tuple, written))) > 6
+    written = [text(decoded(shipped64, prompt, tokens=64, **knobs)) for prompt in prompts[:5]]
+    assert written == greedy_text(shipped64, prompts[:5])
+    assert len(set(map(tuple, written))) > 3
 
 
-@pytest.mark.parametrize("knobs", [{}, {"normalise": False}, {"branches": 6, "lookahead": 9}, {"lookahead": 1}], ids=str)
+@pytest.mark.parametrize("knobs", [{}, {"normalise": False}, {"branches": 5, "lookahead": 7}, {"lookahead": 1}], ids=str)
 def test_a_pause_takes_the_best_of_all_scores(knobs, shipped64, prompts):
     """Every pause of a run, scored again with no cache, no tree and no batch."""
     method, changed = AdaDec(threshold=BY_HAND, tau=1.0, **knobs), 0
     for prompt in (prompts[5], prompts[24]):  # where look-ahead changes the choice, and branches end early
         context = list(prompt)
-        for step in decoded(shipped64, prompt, method, 12):
+        for step in decoded(shipped64, prompt, method, 10):
             logs = Session(shipped64.target, context).logits.log_softmax(-1)
             entropy = -(logs.exp() * logs).sum().item()
             assert (entropy >= 1.0) == ("branches" in step.notes)
@@ -79,6 +79,20 @@ def test_a_pause_takes_the_best_of_all_scores(knobs, shipped64, prompts):
                 assert step.emitted == [int(logs.argmax())]
             context += step.emitted
     assert changed, "no pause ever changed its mind: nothing was tested"
+
+
+@pytest.mark.parametrize("style", ["gpt2", "mistral", "qwen2, tied"])
+def test_every_style_of_model(style):
+    """Models that transformers runs as well as ours."""
+    pair, context = tiny_models.letters_pair(style), [1, 2]
+    method, changed = AdaDec(threshold=BY_HAND, tau=0.0, branches=4, lookahead=3), 0
+    for step in decoded(pair, context, method, 8):
+        scores = [scored(pair, context, way["tokens"][0], method) for way in step.notes["branches"]]
+        assert [way["score"] for way in step.notes["branches"]] == pytest.approx(scores, abs=1e-5)
+        assert step.notes["kept"] == scores.index(max(scores))
+        changed += step.notes["kept"] != 0
+        context = context + step.emitted
+    assert changed
 
 
 def test_a_branch_ends_with_the_text(shipped64):

@@ -141,6 +141,8 @@ def test_the_comb(combed, look, upto):
     assert set(y for y in found["kept trials"].y if y is not None) == ({0} if fans else set())
     lines = [(x, y) for x, y in zip(found["refused trials"].x, found["refused trials"].y) if x is not None]
     assert lines == [(1.6, 1), (4.4, 1), (1.6, 2), (5.4, 2), (3.6, 1), (5.4, 1)][: 0 if not fans else 4 if fans == 1 else 6]
+    backs = [(x, y) for x, y in zip(found["fans"].x, found["fans"].y) if x is not None]
+    assert backs == [(1.6, 0), (1.6, 2), (3.6, 0), (3.6, 1)][: 2 * fans], "each fan hangs on a line as high as its trials"
     if fans:
         best = sorted(shown[-1].notes["trials"], key=lambda trial: trial["perplexity"])
         assert list(found["latest fan"].x) == [1 / trial["perplexity"] for trial in best]
