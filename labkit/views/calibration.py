@@ -75,6 +75,6 @@ def _held_out(figure: go.Figure, learned: dict, ink: dict[str, str]) -> str:
     line = {"color": ink["e5"], "width": 2}
     figure.add_scatter(x=xs, y=[_curve(learned, x) for x in xs], name="fitted", mode="lines", line=line, hoverinfo="skip")
     return (
-        f"{places:,.0f} held-out places. At the learned {learned['tau']:.2f} nats the curve gives the likeliest token "
+        f"{places:,.0f} held-out places. At the learned tau, {learned['tau']:.2f} nats, the curve says "
         f"{_curve(learned, learned['tau']):.2f}."
     )

@@ -52,9 +52,9 @@ def scored(pair, context: list[int], first: int, knobs: AdaDec) -> float:
 )
 def test_greedy_where_nothing_can_be_gained(knobs, shipped64, prompts, greedy_text):
     """tau = inf never pauses; one branch, or none that looks ahead, cannot change a pause's mind."""
-    written = [text(decoded(shipped64, prompt, tokens=64, **knobs)) for prompt in prompts[:5]]
-    assert written == greedy_text(shipped64, prompts[:5])
-    assert len(set(map(tuple, written))) > 3
+    written = [text(decoded(shipped64, prompt, tokens=64, **knobs)) for prompt in prompts[:3]]
+    assert written == greedy_text(shipped64, prompts[:3])
+    assert len(set(map(tuple, written))) == 3
 
 
 @pytest.mark.parametrize("knobs", [{}, {"normalise": False}, {"branches": 5, "lookahead": 7}, {"lookahead": 1}], ids=str)
@@ -63,7 +63,7 @@ def test_a_pause_takes_the_best_of_all_scores(knobs, shipped64, prompts):
     method, changed = AdaDec(threshold=BY_HAND, tau=1.0, **knobs), 0
     for prompt in (prompts[5], prompts[24]):  # where look-ahead changes the choice, and branches end early
         context = list(prompt)
-        for step in decoded(shipped64, prompt, method, 10):
+        for step in decoded(shipped64, prompt, method, 8):
             logs = Session(shipped64.target, context).logits.log_softmax(-1)
             entropy = -(logs.exp() * logs).sum().item()
             assert (entropy >= 1.0) == ("branches" in step.notes)
