@@ -38,7 +38,8 @@ def open_session(pair: Pair, request: Request, ids: list[int], with_draft: bool)
     law = build_law(request.temperature, request.transforms)
     draft = Session(pair.draft, ids, law) if with_draft else None
     session = Session(pair.target, ids, law, draft, pair.memory)
-    session.keep, session.vocabulary, session.ends = frozenset(request.keep), pair.vocabulary, pair.ends
+    session.keep, session.vocabulary = frozenset(request.keep), pair.vocabulary
+    session.ends = pair.ends
     return session
 
 

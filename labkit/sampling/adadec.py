@@ -12,7 +12,7 @@ from labkit.knobs import knob
 from labkit.law import entropy
 from labkit.lm import Session
 from labkit.methods import Method
-from labkit.sampling.ground import Branch, commit, feed, room
+from labkit.sampling.branches import Branch, commit, feed, room
 from labkit.trace import Tree
 
 PART = "adadec"

@@ -1,4 +1,4 @@
-"""The theme's shared ground: several ways on, tried side by side behind one context."""
+"""Several ways on, tried side by side behind one context: what look-ahead and trials share."""
 
 from __future__ import annotations
 
