@@ -18,6 +18,8 @@ from labkit.run import run
 from labkit.trace import Closing, Opening, Request, Setting, Step, Trace, loads
 
 METHODS = sorted(all_methods())
+RERANK = ("adadec",)  # draws nothing at any temperature, and its text is not the greedy one
+LOOK_AHEAD = ("adadec", "cntp")  # read more than they write
 PROMPT = "def area(width, height):\n    return width * "
 
 
@@ -41,6 +43,7 @@ def timeless(trace: Trace) -> dict:
 def settings_of(method: str) -> dict:
     """Knobs that fit five letters."""
     small = {"token-recycling": {"width": 4}, "aded": {"start_from": "empty"}, "specdec++": {"policy": "entropy"}}
+    small |= {"adadec": {"threshold": "by hand"}}
     return small.get(method, {})
 
 
@@ -53,7 +56,7 @@ def test_same_seed_same_trace(method, shipped32, traced):
     first, second = (traced(shipped32, method, seed=3, **ask) for _ in range(2))
     assert timeless(first) == timeless(second)
     others = [traced(shipped32, method, seed=seed, **ask).ids for seed in (4, 5)]
-    assert all(ids != first.ids for ids in others)
+    assert all((ids == first.ids) == (method in RERANK) for ids in others)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -84,7 +87,8 @@ def test_what_a_trace_holds(method, temperature, shipped32, traced):
             assert [verdict == "accepted" for verdict in tree.verdicts] == [
                 n in tree.path for n in range(len(tree.tokens))
             ]
-    assert sum(step.cost.target_forwards for step in trace.steps) <= len(trace.steps) + 1
+    if method not in LOOK_AHEAD:
+        assert sum(step.cost.target_forwards for step in trace.steps) <= len(trace.steps) + 1
 
 
 def test_beliefs_are_the_raw_law_behind_each_token(shipped64, traced):
@@ -157,7 +161,7 @@ def test_the_end_of_text_ends_it(method, letters, traced):
         assert (trace.closing.reason == "end of text") == (trace.ids[-1] == 4)
         assert 4 not in trace.ids[:-1]
         assert trace.closing.text == letters.vocabulary.decode(trace.ids)
-    assert 0 < ended < 20
+    assert 0 < ended < 20 or method in LOOK_AHEAD  # and see the end coming
 
 
 def test_a_text_that_ends_where_it_is_cut_ended(letters, traced):
@@ -178,7 +182,7 @@ def test_a_run_may_fill_the_context_to_the_last_token(method, temperature, trace
     ask = {"ids": [1, 2, 3, 1, 2], "max_new_tokens": 27, "temperature": temperature}
     trace = traced(pair, method, knobs=settings_of(method), **ask)
     assert len(trace.ids) == 27
-    if temperature == 0:
+    if temperature == 0 and method not in RERANK:
         assert trace.ids == traced(pair, "plain", **ask).ids
     shorter = tiny_models.letters_pair("llama, grouped, tied", context=20)
     mixed = traced(dataclasses.replace(pair, draft=shorter.draft), method, knobs=settings_of(method), **ask)

@@ -319,3 +319,11 @@ def test_open_counts_into_the_same_ledger(llama):
     cost = session.cost()
     assert (cost.target_forwards, cost.target_tokens, cost.draft_forwards, cost.draft_tokens) == (1, 4, 1, 4)
     assert session.ids == some_tokens(6) and other.law is session.law
+
+
+def test_an_opened_session_knows_where_texts_end(shipped32):
+    """What looks ahead from a text of its own must stop there too; so must a fork."""
+    session = Session(shipped32.target, [70, 71])
+    assert session.ends == frozenset()
+    session.ends = shipped32.ends
+    assert session.open([80]).ends == session.fork()[0].ends == shipped32.ends != frozenset()

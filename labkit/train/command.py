@@ -149,6 +149,24 @@ def stop_head(
     typer.echo(f"written: {file}")
 
 
+@app.command(epilog="Example: labkit train adadec --windows 400 --threads 1")
+def adadec(
+    windows: Annotated[int, typer.Option(help="Of training text, 256 tokens each.")] = 400,
+    device: Device = "cpu",
+    threads: Threads = None,
+    seed: Seed = 0,
+) -> None:
+    """Learn from which entropy on AdaDec pauses (P003)."""
+    from labkit.train.adadec import train_adadec
+
+    try:
+        file = train_adadec(windows, device=device, threads=threads, seed=seed, report=typer.echo)
+    except ValueError as error:
+        typer.echo(f"Error: {error}", err=True)
+        raise typer.Exit(2) from None
+    typer.echo(f"written: {file}")
+
+
 @app.command(epilog="Example: labkit train tokenizer my-models/target --rebuild")
 def tokenizer(
     out: Annotated[Path, typer.Argument(help="Folder to write tokenizer.json into.")],

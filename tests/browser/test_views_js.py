@@ -400,6 +400,18 @@ def test_cost_beside_plain_is_measured_or_absent(blank):
     blank.wait_for_function("() => !document.body.innerText.includes('not yet')")  # it is drawn behind the frame of the step
 
 
+def test_more_target_calls_than_plain_decoding_are_said(blank):
+    """A method that looks ahead, and drafts nothing."""
+    plain, trace = (made_traces.plain_trace(laws=False) for _ in range(2))
+    trace.opening.request.method = "adadec"
+    for step in trace.steps:
+        step.cost.target_forwards *= 3
+    element = show(blank, trace, "costView")
+    blank.evaluate("(plain) => { store.plain = plain; store.set({ plain }); store.flush(); }", json.loads(plain.dumps()))
+    note = element.locator(".tl-note").inner_text()
+    assert note.startswith("3.00 × the target calls of plain decoding") and "draft" not in note
+
+
 CHECKED = """(broken) => { store.ask = async (m) => { window.sent.push(m); const bad = !(m.variant in CHECK_RIGHT);
   const draws = Object.values(m.counts).reduce((a, b) => a + b, 0) + m.draws;
   return { tokens: [1, 2], pieces: ["<b>", " x"], exact: [0.6, 0.4], drawn: bad ? [0.9, 0.1] : [0.61, 0.39],

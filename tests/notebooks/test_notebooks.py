@@ -19,7 +19,7 @@ def notebook(request):
 
 
 def test_notebooks_are_there():
-    assert [path.name[:2] for path in SHIPPED[:4]] == ["00", "01", "02", "03"]
+    assert {path.name[:2] for path in SHIPPED} >= {"00", "01", "02", "03"}
 
 
 def test_clean(notebook):

@@ -104,6 +104,7 @@ function costSentence(mine, plain, self) {
   if (!plain) return "Plain decoding of the same length: not yet measured.";
   const calls = plain.target_forwards / Math.max(1, mine.target_forwards);
   const time = mine.seconds / plain.seconds;
+  if (calls < 0.995) return `${(1 / calls).toFixed(2)} × the target calls of plain decoding, ${time.toFixed(2)} × its time.`;
   const saved = calls >= 1.005 ? `${calls.toFixed(1)} × fewer target calls` : "No target call saved";
   const draftTime = mine.draft_seconds > 0 ? `: ${counted(mine.draft_forwards, "draft call")} took ${saySeconds(mine.draft_seconds)}` : "";
   if (time > 1.02) return `${saved}, yet ${time.toFixed(2)} × the time${draftTime}. Try fewer drafts a step.`;
