@@ -61,7 +61,7 @@ def kit(kind: str) -> tuple[Task, ...]:
 
 
 def _blocks(lines: list[str]):
-    """(first line, line behind the last, source, want) of every `>>>` example; a docstring's quotes end one, as a blank line does."""
+    """(first line, line behind the last, source, want) of every `>>>` example; quotes or a blank line end one."""
     start = 0
     while start < len(lines):
         if not lines[start].lstrip().startswith(">>> "):
@@ -100,7 +100,7 @@ def without_examples(text: str, keep: int = 0) -> str:
 
 
 def passed(program: str, tests: list[Example]) -> list[bool]:
-    """Which tests `program` passes; without tests, the one question whether it runs at all. Raises `LabError`, see `sandbox.run`."""
+    """Which tests `program` passes; without tests: does it run at all? Raises `LabError`, see `sandbox.run`."""
     ran = sandbox.run(program, [test.call for test in tests])
     if not tests:
         return [ran.ended == sandbox.DONE]

@@ -20,7 +20,7 @@ WRITTEN, KNOWN, FINISHED = "written", "known program", "finished"  # where a rol
 
 @dataclass
 class Node:
-    """A token behind its parent's; `returns` counts the programs through it, `q` is the best of them (a max: nothing is random)."""
+    """A token behind its parent's; `returns` counts the programs through it, `q` is the best of them."""
 
     token: int
     parent: int  # -1 = the root's own

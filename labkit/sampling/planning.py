@@ -9,7 +9,7 @@ from labkit.knobs import knob
 from labkit.law import Law, draw
 from labkit.methods import Study
 from labkit.sampling.pgtd import PGTD, Search
-from labkit.sampling.programs import Pen, Program
+from labkit.sampling.programs import Program
 from labkit.tasks import kit, passed
 from labkit.trace import Step
 
@@ -37,7 +37,7 @@ class Planning(Study):
 
     On tasks of the kit: a function with one line missing, or the whole body. Each way tries programs until one passes the
     examples in the prompt or its forwards are spent, and answers with the best so far; hidden tests, which no way sees, then say
-    whether that works. Sampling draws from the model's law at `heat` and keeps what does best on the examples. Greedy has one try.
+    whether that works. Sampling draws from the model's law at `heat` and keeps what does best on the examples. Greedy tries once.
     The request's temperature and transforms are left aside.
     """
 

@@ -45,11 +45,13 @@ class Pen:
         self.programs: dict[tuple, Program] = {}
 
     def read(self, written: tuple[int, ...]) -> Program:
-        """`written` as a program: up to where the function ends; unfinished at the horizon, it loses the line it was cut in."""
+        """`written` as a program: up to where the function ends; unfinished at the horizon, it loses a last line that was cut."""
         text = self.session.vocabulary.decode(list(written))
         if end := END.search(text):
             return Program(written, text[: end.start()] + "\n", True)
-        return Program(written, text[: text.rfind("\n") + 1] if len(written) >= self.horizon else text, False)
+        if len(written) >= self.horizon:
+            text = text[: text.rfind("\n") + 1] or text
+        return Program(written, text, False)
 
     def ends(self, written: tuple[int, ...]) -> bool:
         """Is `written` a whole program, or as long as one may be?"""
@@ -65,16 +67,16 @@ class Pen:
 
     def law(self, prefix: tuple[int, ...]) -> Tensor:
         """Logits [V] behind `prefix`: one forward; those behind the prompt itself are kept."""
-        if not prefix and self.first is not None:
-            return self.first
         session, here = self.session, (*self.session.ids[self.base :],)
         if here != prefix:
             shared = next((at for at, (a, b) in enumerate(zip(here, prefix)) if a != b), min(len(here), len(prefix)))
             session.rewind(self.base + shared)
             session.push(*prefix[shared:])
-        if not prefix:
+        if prefix:
+            return session.logits
+        if self.first is None:
             self.first = session.logits
-        return session.logits
+        return self.first
 
     def complete(self, prefix: tuple[int, ...]) -> Program:
         """The best program behind `prefix` by beam search, by mean ln p of the new tokens; one beam is greedy decoding."""

@@ -10,7 +10,7 @@ from labkit.views import read
 from labkit.views import theme as themes
 
 COLUMNS = ("rollout", "forwards so far", "this program earns", "best so far", "program came from")
-NEW, OLD = "a program written anew", "one known already: no forward"
+NEW, OLD = "written", "known: no forward"
 
 
 def rows(trace: Trace, upto: int | None = None) -> list[tuple]:
@@ -26,7 +26,7 @@ def rows(trace: Trace, upto: int | None = None) -> list[tuple]:
 def plan_cost(trace: Trace, upto: int | None = None, *, theme: str = "light") -> go.Figure:
     """Left: every rollout's worth and the best so far, by forwards. Right: forwards run, and those the memories saved."""
     ink, table = themes.colours(theme), rows(trace, upto)
-    figure = make_subplots(1, 2, column_widths=[0.62, 0.38], horizontal_spacing=0.16, figure=go.Figure(layout={"template": {}}))
+    figure = make_subplots(1, 2, column_widths=[0.6, 0.4], horizontal_spacing=0.22, figure=go.Figure(layout={"template": {}}))
     figure.update_layout(
         title="What did each rollout cost?",
         meta={"words": _words(trace, upto), "height": 300},
@@ -56,8 +56,8 @@ def plan_cost(trace: Trace, upto: int | None = None, *, theme: str = "light") ->
             col=1,
         )
     saved = read.steps(trace, upto)[-1].notes["saved"]
-    bars = [("run", table[-1][1], ink["target"]), ("saved: known programs", saved["programs"], ink["paper"])]
-    bars.append(("saved: known lists", saved["lists"], ink["paper"]))
+    bars = [("run", table[-1][1], ink["target"]), ("saved by<br>programs", saved["programs"], ink["paper"])]
+    bars.append(("saved by<br>lists", saved["lists"], ink["paper"]))
     figure.add_bar(
         x=[size for _, size, _ in bars],
         y=[name for name, _, _ in bars],

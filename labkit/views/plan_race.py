@@ -16,14 +16,16 @@ LOOKS = {"greedy": ("ink-3", "dot"), "sampling + filtering": ("target-edge", "da
 def rows(trace: Trace, upto: int | None = None) -> list[tuple]:
     """One row a way and moment: forwards a task may take, mean share of examples passed, share of tasks whose answer works.
 
-    Tasks are counted when every way has had its turn; an answer works when it passes the hidden tests too.
+    After the first task, tasks count when every way has had its turn. An answer works when it passes the hidden tests too.
     """
     shown = read.steps(trace, upto)
-    if not shown or not shown[-1].notes["done"]:
+    if not shown:
         return []
     notes, found = shown[-1].notes, []
     for way, runs in notes["runs"].items():
-        runs = runs[: notes["done"]]
+        runs = runs[: max(1, notes["done"])]
+        if not runs:
+            continue
         for spent in [0, *sorted({moment[0] for run in runs for moment in run} | {notes["budget"]})]:
             last = [([moment for moment in run if moment[0] <= spent] or [[0, 0.0, False]])[-1] for run in runs]
             share, works = (sum(moment[place] for moment in last) / len(last) for place in (1, 2))
@@ -68,7 +70,7 @@ def _words(trace: Trace, upto: int | None, table: list[tuple]) -> str:
         return "Each way has the same forwards for every task; hidden tests say whether its answer works."
     notes = shown[-1].notes
     now = f"{notes['way']} has tried {notes['tried'][notes['way']]} programs"
-    if not table:
+    if not notes["done"]:
         return f"The first task, {notes['task']}, is under way: {now}."
     ends = {row[0]: row[3] for row in table}
     solved = ", ".join(f"{way} {round(share * notes['done'])}" for way, share in ends.items())

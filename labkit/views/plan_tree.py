@@ -11,7 +11,7 @@ from labkit.views.text import label, piece
 
 COLUMNS = ("node", "token", "under node", "prior P", "visits", "Q", "on this rollout's path")
 LEVELS = ((0.0, "Q 0", "e0", "circle"), (0.5, "up to ½", "e2", "circle"), (1.0, "under 1", "e4", "square"))
-SOLVED = ("Q 1: all examples pass", "e6", "diamond")
+SOLVED = ("Q 1: all pass", "e6", "diamond")
 NAMED = 60  # nodes that have room for their token
 
 
@@ -83,8 +83,8 @@ def plan_tree(trace: Trace, upto: int | None = None, *, theme: str = "light") ->
     deepest = max((depth for depth, _ in places.values()), default=1)
     leaves = max((row for _, row in places.values()), default=0)
     figure.update_layout(
-        title="Where did the search go, and what did it find there?",
-        meta={"words": _words(trace, upto), "height": 380},
+        title="Where did the search go?",
+        meta={"words": _words(trace, upto), "height": 300},
         xaxis={"title": "tokens behind the prompt", "range": [-0.3, max(deepest, 4) + 0.7], "showgrid": False, "dtick": 1},
         yaxis={"visible": False, "range": [max(leaves, 3) + 0.6, -0.9]},
     )
