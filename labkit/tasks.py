@@ -14,6 +14,7 @@ from typing import NamedTuple
 import msgspec
 
 from labkit import sandbox
+from labkit.errors import LabError
 from labkit.paths import DATA
 
 QUOTES = ('"""', "'''")
@@ -58,6 +59,14 @@ def kit(kind: str) -> tuple[Task, ...]:
     """All tasks of `kind`, "whole" or "hole", in an order that stays."""
     listed = msgspec.convert(json.loads((DATA / "tasks" / "functions.json").read_text()), list[Function])
     return tuple(function.task(kind) for function in listed if function.hole or kind == "whole")
+
+
+def task(name: str, kind: str = "hole") -> Task:
+    """The task `name` of the kit. Raises `LabError` when there is none."""
+    found = {one.name: one for one in kit(kind)}
+    if name not in found:
+        raise LabError(f"There is no task {name!r} of the kind {kind!r}: choose one of {', '.join(found)}.")
+    return found[name]
 
 
 def _blocks(lines: list[str]):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from labkit import sandbox
-from labkit.tasks import Example, examples, kit, passed, without_examples
+from labkit.errors import LabError
+from labkit.tasks import Example, examples, kit, passed, task, without_examples
 
 EVERY = [*kit("whole"), *kit("hole")]
 
@@ -15,20 +16,26 @@ def test_the_kit_is_large_enough():
     assert len({task.name for task in kit("whole")}) == len(kit("whole"))
 
 
-@pytest.mark.parametrize("task", EVERY, ids=lambda task: f"{task.kind} {task.name}")
-def test_every_reference_solution_works(task):
-    tests = [*task.public, *task.hidden]
-    assert len(task.public) >= 2 and len(task.hidden) >= 2
-    assert not {test.call for test in task.public} & {test.call for test in task.hidden}
-    assert passed(task.prompt + task.solution, tests) == [True] * len(tests)
-    assert not task.prompt.endswith("\n")
-    if task.kind == "hole":
-        assert len(task.solution.strip().splitlines()) == 1
+@pytest.mark.parametrize("one", EVERY, ids=lambda one: f"{one.kind} {one.name}")
+def test_every_reference_solution_works(one):
+    tests = [*one.public, *one.hidden]
+    assert len(one.public) >= 2 and len(one.hidden) >= 2
+    assert not {test.call for test in one.public} & {test.call for test in one.hidden}
+    assert passed(one.prompt + one.solution, tests) == [True] * len(tests)
+    assert not one.prompt.endswith("\n")
+    if one.kind == "hole":
+        assert len(one.solution.strip().splitlines()) == 1
+
+
+def test_a_task_by_name():
+    assert task("total").prompt.endswith("result += number") and task("total", "whole").prompt.endswith('"""')
+    with pytest.raises(LabError, match="no task 'totals'.*choose one of total, "):
+        task("totals")
 
 
 def test_no_task_is_solved_by_nothing():
-    for task in kit("hole"):
-        assert not all(passed(task.prompt + "\n    return None\n", [*task.public, *task.hidden])), task.name
+    for one in kit("hole"):
+        assert not all(passed(one.prompt + "\n    return None\n", [*one.public, *one.hidden])), one.name
 
 
 TEXT = '''def f(x):
@@ -63,10 +70,10 @@ def test_examples_are_cut():
     assert examples(without_examples(TEXT, 1)) == [Example("f(1)", "2")]
     assert "f(2)" not in without_examples(TEXT, 2) and "'aa'" in without_examples(TEXT, 2)
     assert without_examples(TEXT, 99) == TEXT and without_examples(bare) == bare
-    for task in EVERY:
-        lame = without_examples(task.prompt)
+    for one in EVERY:
+        lame = without_examples(one.prompt)
         assert ">>>" not in lame and examples(lame) == []
-        assert [line for line in task.prompt.split("\n") if line in lame.split("\n")][-1] == task.prompt.split("\n")[-1]
+        assert lame.split("\n")[-1] == one.prompt.split("\n")[-1]
 
 
 def test_passing():

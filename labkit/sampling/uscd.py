@@ -42,7 +42,8 @@ class USCD(Method):
     ln(P + w1 P'), P' the law behind the lame prompt; elsewhere it is ln P. Temperature and transforms act on the score. r is
     the paper's threshold freed of the vocabulary: 0.005 at 32,000 tokens is 0.895. The paper runs both prompts in one batch;
     here the lame one is only asked where the gate opens, and catches up in one forward. Inferred: where the filter leaves no
-    token, ln P stands. The shipped target hardly uses examples: on the task kit the score changes tokens, not the pass rate.
+    token, ln P stands. The shipped target hardly uses examples: on the kit's 51 one-line tasks 23 % of the tests pass in
+    place of 19 %, but 3 tasks are solved in place of 4; of the 62 whole functions 1 either way.
     """
 
     name, title, paper, lossless = "uscd", "USCD contrast", "P001", False

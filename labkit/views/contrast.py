@@ -5,7 +5,7 @@ from __future__ import annotations
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from labkit.trace import Trace
+from labkit.trace import Step, Trace
 from labkit.views import read
 from labkit.views import theme as themes
 from labkit.views.text import label, piece
@@ -40,8 +40,8 @@ def contrast(trace: Trace, upto: int | None = None, *, theme: str = "light") -> 
         bargap=0.25,
         xaxis={"title": "probability", "range": [0, 1]},
         yaxis={"tickvals": places, "ticktext": names, "tickfont": {"family": themes.CODE_FONT}, "autorange": "reversed"},
-        xaxis2={"title": "step", "showgrid": False},
-        yaxis2={"title": "r, how peaked P is", "range": [0, 1.05]},
+        xaxis2={"title": "step", "showgrid": False, "range": [0.4, max(8, len(shown)) + 0.6]},
+        yaxis2={"title": "r, how peaked P is", "range": [0, 1.12]},
     )
     if not shown:
         return figure
@@ -65,6 +65,7 @@ def contrast(trace: Trace, upto: int | None = None, *, theme: str = "light") -> 
         some = [number for number, step in enumerate(shown) if step.notes["open"] == is_open]
         hover = [f"step {number + 1}: r {peaks[number]:.2f}" for number in some]
         bars = {"width": 0.8, "name": name, "marker": marker, "hovertext": hover, "hoverinfo": "text"}
+        bars |= {"text": ["≠" if _changed(shown[number]) else "" for number in some], "textposition": "outside"}
         figure.add_bar(x=[number + 1 for number in some], y=[peaks[number] for number in some], offset=-0.4, **bars, row=1, col=2)
     gate = shown[-1].notes["gate"]
     style = {"mode": "lines", "line": {"color": ink["ink"], "width": 2, "dash": "dash"}, "hoverinfo": "skip", "name": "gate"}
@@ -78,9 +79,13 @@ def _words(trace: Trace, upto: int | None) -> str:
         return "Where the model is unsure, what it would say without the prompt's examples is subtracted."
     notes = shown[-1].notes
     opened = sum(step.notes["open"] for step in shown)
-    changed = sum(step.notes["open"] and step.emitted[0] != step.notes["favourite"] for step in shown)
+    changed = sum(map(_changed, shown))
     state = "open: r is below" if notes["open"] else "shut: r is at or above"
     return (
         f"The gate is {state} {notes['gate']:.2f} (r {notes['peaked']:.2f}); it opened at {opened} of {len(shown)} steps, "
-        f"and the token was another than P's favourite at {changed}."
+        f"and the token was another than P's favourite at {changed} (≠)."
     )
+
+
+def _changed(step: Step) -> bool:
+    return step.notes["open"] and step.emitted[0] != step.notes["favourite"]

@@ -32,8 +32,8 @@ def plan_cost(trace: Trace, upto: int | None = None, *, theme: str = "light") ->
         meta={"words": _words(trace, upto), "height": 300},
         barmode="stack",
         xaxis={"title": "forwards of the target", "rangemode": "tozero"},
-        yaxis={"title": "share of examples", "range": [-0.06, 1.16], "tickvals": [0, 0.5, 1]},
-        xaxis2={"title": "forwards", "rangemode": "tozero"},
+        yaxis={"title": "what it earns", "range": [-0.06, 1.16], "tickvals": [0, 0.5, 1]},
+        xaxis2={"title": "forwards", "rangemode": "tozero", "nticks": 4, "tickangle": 0},
         yaxis2={"automargin": True},
     )
     if not table:

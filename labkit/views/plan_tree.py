@@ -58,6 +58,7 @@ def plan_tree(trace: Trace, upto: int | None = None, *, theme: str = "light") ->
         ys = [y for (_, a), (_, b) in edges for y in (a, b, b, None)]
         line = {"width": width, "color": ink["draft"] if on_path else ink["ghost"]}
         figure.add_scatter(x=xs, y=ys, mode="lines", line=line, hoverinfo="skip", showlegend=False)
+    leaves = max((row for _, row in places.values()), default=0)
     for number, (name, colour, symbol) in enumerate([level[1:] for level in LEVELS] + [SOLVED]):
         some = [row for row in table if _level(row[5]) == number]
         if not some:
@@ -72,7 +73,7 @@ def plan_tree(trace: Trace, upto: int | None = None, *, theme: str = "light") ->
             textfont={"family": themes.CODE_FONT, "size": 11, "color": ink["ink"]},
             name=name,
             marker={
-                "size": 11,
+                "size": 11 if leaves < 16 else 7,
                 "symbol": symbol,
                 "color": ink[colour],
                 "line": {"width": [3 if row[6] else 1 for row in some], "color": ink["draft"] if number == 0 else ink["ink-2"]},
@@ -81,7 +82,6 @@ def plan_tree(trace: Trace, upto: int | None = None, *, theme: str = "light") ->
             hoverinfo="text",
         )
     deepest = max((depth for depth, _ in places.values()), default=1)
-    leaves = max((row for _, row in places.values()), default=0)
     figure.update_layout(
         title="Where did the search go?",
         meta={"words": _words(trace, upto), "height": 300},
