@@ -74,7 +74,7 @@ def run(program: str, calls: list[str], seconds: float = SECONDS, memory: int = 
         try:
             late = not _ends(process, seconds + START)
         finally:
-            with contextlib.suppress(ProcessLookupError):
+            with contextlib.suppress(ProcessLookupError, PermissionError):  # it is gone; on macOS, a zombie
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
         answers.seek(0)
