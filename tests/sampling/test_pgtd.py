@@ -137,6 +137,21 @@ def test_one_rollout_is_greedy(name, shipped64, traced):
     assert planned.ids == plain.ids[: len(planned.ids)] and len(planned.ids) > 2
 
 
+@pytest.mark.parametrize("beams", [1, 3])
+def test_every_style_of_model(beams, tiny_pair, traced):
+    """The tree of beams goes through every runner: what it says of a prefix is what a session of its own says."""
+    prompt = tiny_models.some_tokens(12, seed=beams)
+    run = search(tiny_pair, prompt, beams=beams, horizon=8)
+    program = run.pen.complete(())
+    if beams == 1:
+        plain = traced(tiny_pair, "plain", ids=prompt, max_new_tokens=8).ids
+        assert list(program.tokens) == plain[: len(program.tokens)] and program.tokens
+    assert len(run.pen.lists) >= len(program.tokens)
+    for prefix, (tokens, logs) in run.pen.lists.items():
+        law = Session(tiny_pair.target, [*prompt, *prefix]).logits.log_softmax(-1)
+        assert law[tokens].tolist() == pytest.approx(logs, abs=1e-9) == law.topk(3).values.tolist()
+
+
 @pytest.mark.parametrize("name", ["running", "middle", "unique"])
 def test_memories_save_forwards_and_change_nothing(name, shipped64):
     task, seen = HOLES[name], {}

@@ -29,6 +29,13 @@ def test_off_is_greedy(knobs, shipped64, traced):
         assert traced(shipped64, "uscd", knobs=knobs, **ask).ids == traced(shipped64, "plain", **ask).ids
 
 
+def test_off_is_greedy_in_every_style(tiny_pair, traced):
+    ask = {"prompt": TASKS[0].prompt, "max_new_tokens": 12}
+    contrasted = traced(tiny_pair, "uscd", knobs={"r": 1.0, "w1": -0.9}, **ask)
+    assert any(step.notes["open"] for step in contrasted.steps), "and on, it runs"
+    assert traced(tiny_pair, "uscd", knobs={"r": 0.0}, **ask).ids == traced(tiny_pair, "plain", **ask).ids
+
+
 @pytest.mark.parametrize("w1", [-0.99, -0.7, 0.0])
 def test_the_same_law_twice_changes_no_favourite(w1, shipped64, traced):
     """A prompt without examples, or with all of them kept, is its own lame prompt."""
