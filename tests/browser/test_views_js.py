@@ -25,6 +25,19 @@ SETTINGS = [
     for t in (0, 0.3, 1, 1.7)
     for k, p, m in ((0, 1, 0), (8, 1, 0), (0, 0.9, 0), (0, 1, 0.1), (20, 0.8, 0.05), (3, 0.01, 0.9), (64, 1, 1))
 ]
+SETTINGS += [
+    {"temperature": t, **cuts}
+    for t in (0, 0.3, 1, 1.7)
+    for cuts in (
+        *({"top-h": alpha, "top-h.rule": rule} for alpha in (0.05, 0.4, 0.9) for rule in ("paper", "released")),
+        {"top-h": 0.4, "top-h.rule": "released", "top-h.cap": 30},
+        *({"typical": mass} for mass in (0.05, 0.5, 0.95)),
+        *({"eta": epsilon, "eta.rule": rule} for epsilon in (0.0005, 0.03) for rule in ("eta", "epsilon")),
+        {"top-h": 0.9, "top-k": 40, "top-p": 0.9, "min-p": 0.02, "eta": 0.004, "typical": 0.7},
+    )
+]
+KNOBS = {"top-h": "alpha", "top-k": "k", "top-p": "p", "min-p": "p", "eta": "epsilon", "typical": "mass"}
+OFF = {"top-h": 1, "top-k": 0, "top-p": 1, "min-p": 0, "eta": 0, "typical": 1}
 
 LOAD = """([trace, which, upto]) => {
   document.querySelector(".tl")?.remove();
@@ -84,19 +97,24 @@ def test_sampling_is_the_engines(blank):
         logs = [x for (x,) in (made_traces.struct.iter_unpack("<e", made_traces.packed(made_traces.law(chance, size))))]
         results = blank.evaluate(
             """([logs, settings]) => { const law = Float32Array.from(logs); return settings.map((s) => {
-                const { kept, order, after, entropyAfter: h, entropyBefore, cuts } = applySampling(law, s);
+                const { first, kept, order, after, entropyAfter: h, entropyBefore, cuts } = applySampling(law, s);
                 const own = entropyAfter(law, s);
-                return { kept, order: [...order], after: [...after], h, own, entropyBefore, cuts }; }); }""",
+                return { first, kept, order: [...order], after: [...after], h, own, entropyBefore, cuts }; }); }""",
             [logs, SETTINGS],
         )
         plain = read.apply(logs, 1, []).entropy
         for knobs, result in zip(SETTINGS, results):
-            names = {"top-k": "k", "top-p": "p", "min-p": "p"}
-            off = {"top-k": 0, "top-p": 1, "min-p": 0}
-            transforms = [Setting(n, {k: knobs[n]}) for n, k in names.items() if knobs[n] != off[n]]
+            told = {name: {} for name in KNOBS}
+            for name, value in knobs.items():
+                cut, _, more = name.partition(".")
+                if cut in KNOBS:
+                    told[cut][more or KNOBS[cut]] = value
+            on = [name for name, off in OFF.items() if knobs.get(name, off) != off]
+            transforms = [Setting(name, dict(sorted(told[name].items(), key=lambda one: one[0] != KNOBS[name]))) for name in on]
             oracle = read.apply(logs, knobs["temperature"], transforms)
             assert result["order"] == oracle.order
-            assert result["kept"] == len(oracle.after), knobs
+            assert len(result["after"]) == len(oracle.after), knobs
+            assert result["kept"] == oracle.kept == len(oracle.after) - result["first"], knobs
             assert result["after"] == pytest.approx(oracle.after, abs=2e-6)
             assert result["h"] == pytest.approx(oracle.entropy, abs=2e-5) == result["own"]
             assert result["entropyBefore"] == pytest.approx(plain, abs=2e-5)

@@ -16,7 +16,8 @@ from labkit.views import table
 OWNERS = sorted(name for name, cls in (all_methods() | all_studies()).items() if cls.charts)
 PROMPT = "class Queue:\n    def __init__(self, items=None):\n        self.items = '<b>$x$</b>'\n\n    def put(self"
 STEPS = 3
-LATER = {"adaspec": ({"gradient_steps": 10, "width": 32}, 14)}  # knobs, and steps until its drafts learn
+# knobs, and steps until every chart has moved: until the drafts of one learn, until another has read its second text
+LATER = {"adaspec": ({"gradient_steps": 10, "width": 32}, 14), "truncations": ({"texts": 2, "tokens": 8}, 5)}
 HEAVIEST = 400_000  # characters of a figure; it crosses to the page on every step
 TAG = re.compile(r"<(?!/?(?:br|s|b|i)>)")
 

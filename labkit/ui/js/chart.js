@@ -56,9 +56,12 @@ function chartView(store, name, title = "", { words = "", height = 0, table } = 
   let count = 0;
   let later = 0;
   const nameNow = () => (typeof name === "function" ? name(laneNow(store)) : name);
+  // What a figure follows besides the steps, named in its `meta.follows`: it is asked for again with these as options.
+  const FOLLOWED = { index: () => tokenInFocus(store), temperature: () => store.sampling.temperature, transforms: () => laneNow(store).wish.transforms };
+  const followed = () => Object.fromEntries((figure?.layout?.meta?.follows ?? []).map((one) => [one, FOLLOWED[one]()]));
   const key = () => {
     const lane = laneNow(store);
-    return lane?.steps?.length && nameNow() ? [nameNow(), store.lane, lane.name, lane.at, lane.opening?.request?.seed, lane.steps[lane.at - 1]?.emitted, store.theme].join("/") : "";
+    return lane?.steps?.length && nameNow() ? [nameNow(), store.lane, lane.name, lane.at, lane.opening?.request?.seed, lane.steps[lane.at - 1]?.emitted, store.theme, JSON.stringify(followed())].join("/") : "";
   };
   const tall = () => height || figure?.layout?.meta?.height || (figure ? 232 : 140);
 
@@ -87,7 +90,7 @@ function chartView(store, name, title = "", { words = "", height = 0, table } = 
       while (key() && key() !== asked) {
         const wanted = key();
         const lane = store.lane ?? 0;
-        const question = { ask: "figure", name: nameNow(), args: { lane, upto: laneNow(store).at, theme: store.theme } };
+        const question = { ask: "figure", name: nameNow(), args: { lane, upto: laneNow(store).at, theme: store.theme, ...followed() } };
         const [answer, drawer] = await Promise.all([store.ask(question), library ?? plotlyOnce(store)]);
         figure = JSON.parse(answer.figure);
         library = drawer;
@@ -132,9 +135,9 @@ function chartView(store, name, title = "", { words = "", height = 0, table } = 
 const OWN = 4; // panels for the charts that a method brings along
 
 /** The panels for the charts that the method on show brings along; those it does not fill are hidden. */
-function ownCharts(store) {
+function ownCharts(store, shown) {
   const box = html("div", { class: "tl-own a-own" });
-  const names = () => laneNow(store).opening?.charts ?? store.engine?.methods.find((one) => one.name === laneNow(store).wish?.method)?.charts ?? [];
+  const names = () => !shown ? [] : laneNow(store).opening?.charts ?? store.engine?.methods.find((one) => one.name === laneNow(store).wish?.method)?.charts ?? [];
   const panels = Array.from({ length: OWN }, (_, place) => {
     const panel = makePanel(store, chartView(store, () => names()[place]), "chart");
     panel.view.painted = () => panel.draw(new Set());
@@ -152,8 +155,9 @@ function ownCharts(store) {
   return { element: box, draw, panels };
 }
 
-/** Any figure's numbers as a table: x as its axis names it, one column a trace, and the ends of whiskers where there are some. */
+/** Any figure's numbers as a table, its own where it brings one (`meta.table`): x as its axis names it, one column a trace, and the ends of whiskers where there are some. */
 function figureTable(figure) {
+  if (figure?.layout?.meta?.table) return figure.layout.meta.table;
   const traces = (figure?.data ?? []).filter((trace) => Array.isArray(trace.y));
   const xs = (trace) => trace.x ?? trace.y.map((_, i) => i);
   const axis = figure?.layout?.xaxis ?? {};
