@@ -34,13 +34,13 @@ class Truncations(Study):
     """How many tokens does each sampler keep, what mass does it lose, and what do texts written with it come to?
 
     Source: P148 (Top-H) and the samplers it is compared with. Two things, text by text over held-out code. At every place of
-    the text: how many tokens each sampler keeps of the law at the chosen temperature and what mass it cuts, by the entropy of that
-    law (mean mass; geometric mean of sizes, since a few are huge). Behind the text's beginning: `samples` texts for each of top-p,
-    min-p, Top-H and no cut at temperatures 1, 1.5 and 2; their loss under the model at temperature 1 (nats a token: how odd they
-    are) and the share of their runs of three tokens that are different (how varied they are).
+    the text: how many tokens each sampler keeps of the law at the chosen temperature and what mass it cuts, by the entropy of
+    that law (mean mass; geometric mean of sizes, since a few are huge). Behind the text: `samples` texts each with no cut, top-p,
+    min-p and Top-H at temperatures 1, 1.5 and 2; their loss under the model at temperature 1 (nats a token: how odd they are)
+    and the share of their runs of three tokens that are different (how varied they are).
 
     The paper judges creative writing and exams by large models, which this model cannot do; loss against variety stands in.
-    An end of text does not end a sample here. All samples behind one prompt are one tree, so that one forward serves them all.
+    An end of text does not end a sample here.
     """
 
     name, title, paper = "truncations", "What samplers keep", "P148"
