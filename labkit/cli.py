@@ -246,6 +246,17 @@ def bench_speculative(context: typer.Context) -> None:
     drafting(context.args, prog_name="labkit bench speculative")
 
 
+@bench.command("sampling", **HANDED_ON)
+def bench_sampling(context: typer.Context) -> None:
+    """Time every transform, and count what every decoder of the sampling theme asks of the model.
+
+    Example: labkit bench sampling --prompts 4 --json
+    """
+    from labkit.bench.sampling import app as sampling
+
+    sampling(context.args, prog_name="labkit bench sampling")
+
+
 @bench.command("growth", **HANDED_ON)
 def bench_growth(context: typer.Context) -> None:
     """Time a step against the size of its tree and the length of the context.

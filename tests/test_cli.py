@@ -126,7 +126,7 @@ def test_bad_input_is_one_sentence(labkit, arguments, said):
     assert said in err
 
 
-BENCHES = ["decode", "speculative", "growth", "ui"]
+BENCHES = ["decode", "speculative", "sampling", "growth", "ui"]
 COMMANDS = ["papers", "methods", "models", "decode", "view", "train", "lab", "notebook", "engine"]
 
 

@@ -39,8 +39,10 @@ class Truncations(Study):
     min-p and Top-H at temperatures 1, 1.5 and 2; their loss under the model at temperature 1 (nats a token: how odd they are)
     and the share of their runs of three tokens that are different (how varied they are).
 
-    The paper judges creative writing and exams by large models, which this model cannot do; loss against variety stands in.
-    An end of text does not end a sample here.
+    The paper judges creative writing and exams by large models, which this model cannot do; loss against variety stands in. What
+    shows with the shipped model (80 texts, 4 samples of 24 tokens): top-p loses far more at equal variety, at any temperature;
+    beside min-p at temperature 2 (variety 0.963, 2.69 nats a token) Top-H's line is at 2.54, but beside min-p at 1.5 (0.899,
+    1.72) it is at 1.91: Top-H gains where it is hot, not where it is warm. An end of text does not end a sample here.
     """
 
     name, title, paper = "truncations", "What samplers keep", "P148"

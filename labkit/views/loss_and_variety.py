@@ -58,12 +58,16 @@ def loss_and_variety(trace: Trace, upto: int | None = None, *, theme: str = "lig
 
 
 def _words(table: list[tuple]) -> str:
-    """Who has the lower loss at equal variety, at the place where Top-H stands at temperature 1.5."""
-    mine = next((row for row in table if row[0].startswith("Top-H") and row[1] == 1.5), None)
-    others = [name for name in dict.fromkeys(row[0] for row in table) if mine and name != mine[0]]
-    found = [(name, at_variety(table, name, mine[4])) for name in others]
+    """Who has the lower loss where min-p stands at the highest temperature: a mark of min-p's against the others' lines.
+
+    A line between two marks bends below the straight one, if at all: the comparison is not in favour of the others.
+    """
+    marks = [row for row in table if row[0].startswith("Min-p") and row[1] >= 1.5]
+    mark = max(marks, key=lambda row: row[1], default=None)
+    others = [name for name in dict.fromkeys(row[0] for row in table) if mark and name != mark[0]]
+    found = [(name, at_variety(table, name, mark[4])) for name in others]
     said = [f"{name} {loss:.2f}" for name, loss in found if loss is not None]
     if not said:
         return "Numbers at the marks are temperatures; low and to the right is what one wants."
-    where = f"Where Top-H stands at temperature 1.5 (variety {mine[4]:.3f})"
-    return f"{where} it loses {mine[3]:.2f} nats a token, {', '.join(said)}."
+    where = f"Where {mark[0]} stands at temperature {mark[1]:g} (variety {mark[4]:.3f})"
+    return f"{where} it loses {mark[3]:.2f} nats a token, {', '.join(said)}."

@@ -15,6 +15,7 @@ from labkit.run import run
 from labkit.sampling.top_k import TopK
 from labkit.sampling.truncations import EDGES, PLACES, TEMPERATURES, Kept, Truncations, variety, write
 from labkit.trace import Request, Step
+from labkit.views.loss_and_variety import at_variety
 
 KNOBS = {"texts": 2, "samples": 2, "tokens": 8}
 
@@ -112,4 +113,7 @@ def test_hot_texts_keep_their_loss_under_top_h(shipped32):
     written = {(one["name"], one["temperature"]): one for one in frames(shipped32, texts=6, tokens=16)[-1]["written"]}
     assert written["Top-H 0.4", 2.0]["loss"] < 0.6 * written["Top-p 0.9", 2.0]["loss"]
     assert written["Top-p 0.9", 2.0]["loss"] < written["no cut", 2.0]["loss"]
+    table = [(name, heat, 6, one["loss"], one["variety"]) for (name, heat), one in written.items()]
+    mine = written["Top-H 0.4", 1.5]
+    assert mine["loss"] < 0.8 * at_variety(table, "Top-p 0.9", mine["variety"]), "at equal variety too"
     assert written["Top-H 0.4", 1.0]["variety"] < written["Top-H 0.4", 2.0]["variety"]

@@ -139,8 +139,8 @@ def test_the_studys_lines_are_its_notes(study, look, upto):
 def test_losses_are_compared_at_equal_variety(study):
     words = [views.VIEWS["loss_and_variety"](study, upto).layout.meta["words"] for upto in (1, 2)]
     assert words[0].startswith("Numbers at the marks are temperatures")
-    where = "Where Top-H stands at temperature 1.5 (variety 0.900)"
-    assert words[1] == f"{where} it loses 2.20 nats a token, Top-p 0.9 3.49, Min-p 0.1 2.00."
+    where = "Where Min-p 0.1 stands at temperature 1.5 (variety 0.900)"
+    assert words[1] == f"{where} it loses 2.00 nats a token, Top-p 0.9 3.49, Top-H 0.4 2.20."
     found = table.table("loss_and_variety", study).rows
     assert at_variety(found, "Top-p 0.9", 0.8) == 1.7 and at_variety(found, "Top-p 0.9", 0.99) == 5.1
     assert at_variety(found, "Top-p 0.9", 0.895) == pytest.approx((1.7 + 5.1) / 2)
