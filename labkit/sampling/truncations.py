@@ -35,9 +35,9 @@ class Truncations(Study):
 
     Source: P148 (Top-H) and the samplers it is compared with. Two things, text by text over held-out code. At every place of
     the text: how many tokens each sampler keeps of the law at the chosen temperature and what mass it cuts, by the entropy of
-    that law (mean mass; geometric mean of sizes, since a few are huge). Behind the text: `samples` texts each with no cut, top-p,
-    min-p and Top-H at temperatures 1, 1.5 and 2; their loss under the model at temperature 1 (nats a token: how odd they are)
-    and the share of their runs of three tokens that are different (how varied they are).
+    the raw law (mean mass; geometric mean of sizes, since a few are huge). Behind the text: `samples` texts each with no cut,
+    top-p, min-p and Top-H at temperatures 1, 1.5 and 2; their loss under the model at temperature 1 (nats a token: how odd they
+    are) and the share of their runs of three tokens that are different (how varied they are).
 
     The paper judges creative writing and exams by large models, which this model cannot do; loss against variety stands in. What
     shows with the shipped model (80 texts, 4 samples of 24 tokens): top-p loses far more at equal variety, at any temperature;
@@ -93,7 +93,8 @@ class Truncations(Study):
         done = 0
         for text in heldout(self.texts):
             ids = session.vocabulary.encode(text)[: min(PLACES, session.runner.context - self.tokens)]
-            kept.add(Law(temperature)(session.open(ids).prompt_logits()))
+            logits = session.open(ids).prompt_logits()  # [S, V]
+            kept.add(Law(temperature)(logits), entropy(logits.softmax(-1)))
             yield frame(done := done + 1)
             for heat in TEMPERATURES:
                 laws = {name: Law(heat, cut) for name, cut in self.writers().items()}
@@ -103,16 +104,16 @@ class Truncations(Study):
 
 
 class Kept:
-    """Sums over laws [.., V], by the classes of their entropy: how many tokens each cut keeps, and the mass it loses."""
+    """Sums over laws, by the classes of their raw entropy: how many tokens each cut keeps, and the mass it loses."""
 
     def __init__(self, cuts: dict[str, Callable[[Tensor], Tensor]]):
         self.cuts = cuts
         self.counts, self.nats = torch.zeros(2, len(EDGES) + 1, dtype=torch.float64)
         self.logs, self.lost = torch.zeros(2, len(cuts), len(EDGES) + 1, dtype=torch.float64)
 
-    def add(self, laws: Tensor) -> None:
-        """Count in `laws` [S, V]."""
-        nats = entropy(laws).double().cpu()
+    def add(self, laws: Tensor, nats: Tensor) -> None:
+        """Count in `laws` [S, V] after the temperature, whose raw entropies are `nats` [S]."""
+        nats = nats.double().cpu()
         classes = torch.bucketize(nats, torch.tensor(EDGES), right=True)
         self.counts.index_add_(0, classes, torch.ones_like(nats))
         self.nats.index_add_(0, classes, nats)

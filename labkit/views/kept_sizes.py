@@ -1,4 +1,4 @@
-"""How many tokens each sampler keeps, and what mass it cuts, against how open the law was."""
+"""How many tokens each sampler keeps, and what mass it cuts, against how unsure the model was."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def rows(trace: Trace, upto: int | None = None) -> list[tuple]:
 
 
 def kept_sizes(trace: Trace, upto: int | None = None, *, theme: str = "light") -> go.Figure:
-    """Tokens kept (left, logarithmic) and mass lost (right) against the entropy of the law after the temperature."""
+    """Tokens kept (left, logarithmic) and mass lost (right) against the entropy of the raw law."""
     ink = themes.colours(theme)
     figure = make_subplots(1, 2, horizontal_spacing=0.1, figure=go.Figure(layout={"template": {}}))
     table = rows(trace, upto)
@@ -48,10 +48,10 @@ def kept_sizes(trace: Trace, upto: int | None = None, *, theme: str = "light") -
                 col=column,
                 **look(name, ink),
             )
-    figure.update_xaxes(title="entropy of the law, nats", rangemode="tozero")
+    figure.update_xaxes(title="entropy of the raw law, nats", rangemode="tozero")
     figure.update_yaxes(title="tokens kept", type="log", dtick=1, row=1, col=1)
     figure.update_yaxes(title="mass cut away", rangemode="tozero", tickformat=".0%", row=1, col=2)
-    figure.update_layout(title="How many tokens does each sampler keep?", meta={"words": _words(trace, upto), "height": 330})
+    figure.update_layout(title="How many tokens does each sampler keep?", meta={"words": _words(trace, upto), "height": 400})
     return figure
 
 

@@ -9,6 +9,7 @@ from labkit.views import read
 from labkit.views import theme as themes
 from labkit.views.samplers import look
 
+BESIDE = {"no cut": "top left", "Top-p": "middle left", "Min-p": "top center", "Top-H": "bottom center"}  # marks lie close
 COLUMNS = ("sampler", "temperature", "prompts", "loss, nats a token", "variety")
 
 
@@ -41,7 +42,7 @@ def loss_and_variety(trace: Trace, upto: int | None = None, *, theme: str = "lig
             name=name,
             mode="lines+markers+text",
             text=[f"{row[1]:g}" for row in mine],
-            textposition="top center",
+            textposition=next(where for start, where in BESIDE.items() if name.startswith(start)),
             textfont={"color": ink["ink-2"]},
             cliponaxis=False,
             hovertext=[f"{name} at temperature {row[1]:g}: {row[3]:.2f} nats a token, variety {row[4]:.3f}" for row in mine],
@@ -52,7 +53,7 @@ def loss_and_variety(trace: Trace, upto: int | None = None, *, theme: str = "lig
         title="Varied, and still likely?",
         xaxis={"title": "variety: share of different runs of three tokens"},
         yaxis={"title": "loss at temperature 1, nats a token", "rangemode": "tozero"},
-        meta={"words": _words(table), "height": 330},
+        meta={"words": _words(table), "height": 400},
     )
     return figure
 

@@ -20,7 +20,7 @@ USUAL = {"top-k": {"k": 40}, "top-p": {"p": 0.9}, "min-p": {"p": 0.1}, "eta": {"
 USUAL["top-h"] = {"alpha": 0.4}
 NAMES = {"top-h": "Top-H", "top-k": "Top-k", "top-p": "Top-p", "min-p": "Min-p", "eta": "Eta", "typical": "Typical"}
 LOWEST = 1e-5  # the least probability that the curve shows
-TICKS = [1, 0.1, 0.01, 0.001, 0.0001]
+TICKS = {"tickvals": [1, 0.1, 0.01, 0.001, 0.0001], "ticktext": ["1", "0.1", "0.01", "0.001", "0.0001"]}
 WHOLE = 64  # ranks drawn one by one; behind them every sixteenth of an octave
 
 
@@ -126,7 +126,7 @@ def truncation(
     """Above: the sorted law, both axes logarithmic. Below: the ranks that each sampler keeps of it, one bar each."""
     ink = themes.colours(theme)
     figure = go.Figure(layout={"template": {}})
-    meta = {"words": "Nothing here yet.", "height": 400, "follows": ["index", "temperature", "transforms"]}
+    meta = {"words": "Nothing here yet.", "height": 350, "follows": ["index", "temperature", "transforms"]}
     figure.update_layout(title="What does each sampler keep of this law?", showlegend=False, meta=meta)
     if not read.steps(trace, upto):
         return figure
@@ -149,7 +149,7 @@ def truncation(
     size = max(trace.opening.vocabulary, len(law))
     figure.update_layout(
         xaxis={"type": "log", "range": [0, math.log10(size + 1)], "title": "rank of the token, the likeliest first", "dtick": 1},
-        yaxis={"type": "log", "range": [math.log10(LOWEST), 0], "title": "probability", "tickvals": TICKS},
+        yaxis={"type": "log", "range": [math.log10(LOWEST), 0], "title": "probability", **TICKS},
     )
     head = f"Behind “{seen.before}” {seen.raw:.2f} nats raw"
     if seen.law is None:
