@@ -180,8 +180,9 @@ def truncation(
         said = f"{row[3]:,} kept · {row[4]:.0%} · {row[5]:.2f} nats"
         figure.add_annotation(text=said, xref="paper", x=1.01, yref="y2", y=row[0], xanchor="left", showarrow=False)
     words = f"{table[1][5]:.2f} at temperature {seen.temperature:g}. Each sampler alone on that law; solid = turned on."
+    shown = [[*row[:4], round(row[4], 4), round(row[5], 4)] for row in table]
     figure.update_layout(
-        meta=meta | {"words": f"{head}, {words}", "table": {"columns": list(COLUMNS), "rows": [list(row) for row in table]}},
+        meta=meta | {"words": f"{head}, {words}", "table": {"columns": list(COLUMNS), "rows": shown}},
         margin={"l": 130, "r": 180, "t": 8, "b": 40},
         yaxis={"domain": [0.56, 1]},
         yaxis2={"domain": [0, 0.5], "showgrid": False},

@@ -16,7 +16,7 @@ from labkit.ui import assets
 from labkit.views import layout, read, table
 from labkit.views.text import cut, short, shown
 
-EXPORTS = """applySampling entropyAfter layoutTree treeEdge TREE pieceShown pieceShort pieceCut makeStore
+EXPORTS = """applySampling entropyAfter withSampling layoutTree treeEdge TREE pieceShown pieceShort pieceCut makeStore
 openLane addStep samplingOf stepTree patterns treeView distView curveView verifyView costView
 checkView CHECK_RIGHT CHECK_LOSSY CHECK_BROKEN checkVariant testInFocus figureTable chartTemplate html openPlaces""".split()
 
@@ -119,6 +119,24 @@ def test_sampling_is_the_engines(blank):
             assert result["h"] == pytest.approx(oracle.entropy, abs=2e-5) == result["own"]
             assert result["entropyBefore"] == pytest.approx(plain, abs=2e-5)
             assert [(c["name"], c["at"]) for c in result["cuts"]] == [(name, at) for name, _, at in oracle.cuts]
+
+
+def test_requests_keep_what_the_knobs_do_not_turn(blank):
+    """To the knobs and back: the other knobs of a cut stay, a cut that is off goes, other transforms stay."""
+    released = {"alpha": 0.4, "rule": "released", "cap": 100}
+    cuts = [{"name": "typical", "knobs": {"mass": 0.5}}, {"name": "top-h", "knobs": released}]
+    other = {"name": "mask", "knobs": {"x": 1}}
+    request = {"method": "plain", "temperature": 0.7, "transforms": [other, *cuts]}
+    again = "([request, turned]) => withSampling(request, { ...samplingOf(request), ...turned })"
+    same = blank.evaluate(again, [request, {}])
+    assert same == {**request, "transforms": [cuts[1], cuts[0], other]}, "in the order in which the page cuts"
+    off = blank.evaluate(again, [request, {"typical": 1, "top-h.rule": "paper", "min-p": 0.1, "temperature": 1.5}])
+    assert off["temperature"] == 1.5
+    assert off["transforms"] == [
+        {"name": "top-h", "knobs": {"alpha": 0.4, "cap": 100}},
+        {"name": "min-p", "knobs": {"p": 0.1}},
+        other,
+    ]
 
 
 def test_a_law_of_one_token_and_minus_infinity(blank):

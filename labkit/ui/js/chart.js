@@ -140,7 +140,7 @@ function ownCharts(store, shown) {
   const names = () => !shown ? [] : laneNow(store).opening?.charts ?? store.engine?.methods.find((one) => one.name === laneNow(store).wish?.method)?.charts ?? [];
   const panels = Array.from({ length: OWN }, (_, place) => {
     const panel = makePanel(store, chartView(store, () => names()[place]), "chart");
-    panel.view.painted = () => panel.draw(new Set());
+    panel.view.painted = () => panel.draw(new Set(["figure"])); // its table, where that is on show, is of the new figure too
     return panel;
   });
   box.append(...panels.map((panel) => panel.element));
