@@ -419,6 +419,11 @@ def test_the_chart_of_cuts_follows_token_and_knobs(page, open_notebook, write_no
     row = chart.locator("tr", has=page.get_by_role("cell", name="Top-H 0.7", exact=True)).locator("td")
     assert f"{int(row.nth(3).inner_text()):,} of 4,096 kept" in kept, "the page's own cut is the chart's"
     assert bench.get_attribute("data-steps") == "6", "no model ran"
+    chart.get_by_role("button", name="as a picture").click()
+    bench.locator(".tl-more summary").click()
+    bench.locator("[data-knob=method] select").select_option("dyspec")
+    expect(chart.first.get_by_role("heading")).not_to_have_text("What does each sampler keep of this law?")
+    expect(chart.first.locator(".tl-chart")).to_have_attribute("data-drawn", re.compile(r"\d"))
 
 
 def test_a_study_under_a_bench_shares_script_and_looks(page, open_notebook, write_notebook):

@@ -58,7 +58,8 @@ function chartView(store, name, title = "", { words = "", height = 0, table } = 
   const nameNow = () => (typeof name === "function" ? name(laneNow(store)) : name);
   // What a figure follows besides the steps, named in its `meta.follows`: it is asked for again with these as options.
   const FOLLOWED = { index: () => tokenInFocus(store), temperature: () => store.sampling.temperature, transforms: () => laneNow(store).wish.transforms };
-  const followed = () => Object.fromEntries((figure?.layout?.meta?.follows ?? []).map((one) => [one, FOLLOWED[one]()]));
+  let drawn = ""; // the view that `figure` is of
+  const followed = () => Object.fromEntries(((drawn === nameNow() && figure?.layout?.meta?.follows) || []).map((one) => [one, FOLLOWED[one]()]));
   const key = () => {
     const lane = laneNow(store);
     return lane?.steps?.length && nameNow() ? [nameNow(), store.lane, lane.name, lane.at, lane.opening?.request?.seed, lane.steps[lane.at - 1]?.emitted, store.theme, JSON.stringify(followed())].join("/") : "";
@@ -92,7 +93,7 @@ function chartView(store, name, title = "", { words = "", height = 0, table } = 
         const lane = store.lane ?? 0;
         const question = { ask: "figure", name: nameNow(), args: { lane, upto: laneNow(store).at, theme: store.theme, ...followed() } };
         const [answer, drawer] = await Promise.all([store.ask(question), library ?? plotlyOnce(store)]);
-        figure = JSON.parse(answer.figure);
+        [figure, drawn] = [JSON.parse(answer.figure), question.name];
         library = drawer;
         asked = wanted;
         plot.querySelector(".tl-none")?.remove();
