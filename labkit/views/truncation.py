@@ -132,6 +132,19 @@ def truncation(
         return figure
     seen = seen_at(trace, upto, index, temperature)
     table = rows(trace, upto, index=index, temperature=temperature, transforms=transforms)
+    _curve(figure, trace, seen, ink)
+    head = f"Behind “{seen.before}” {seen.raw:.2f} nats raw"
+    if seen.law is None:
+        words = "this run keeps no whole laws, so no cut can be placed: the entropy page keeps them."
+        return figure.update_layout(meta=meta | {"words": f"{head}; {words}"})
+    _bars(figure, table[2:], samplers(_settings(trace, transforms)), ink)
+    words = f"{table[1][5]:.2f} at temperature {seen.temperature:g}. Each sampler alone on that law; solid = turned on."
+    shown = [[*row[:4], round(row[4], 4), round(row[5], 4)] for row in table]
+    return figure.update_layout(meta=meta | {"words": f"{head}, {words}", "table": {"columns": list(COLUMNS), "rows": shown}})
+
+
+def _curve(figure: go.Figure, trace: Trace, seen: Seen, ink: dict[str, str]) -> None:
+    """The law, or what is known of it, from the likeliest down."""
     law = seen.top if seen.law is None else seen.law
     places = _places(len(law))
     names = [f"rank {place + 1}: {label(piece(trace, seen.order[place]), 18)}, {law[place]:.2g}" for place in places]
@@ -146,18 +159,16 @@ def truncation(
         fill="tozeroy",
         fillcolor=ink["sunk"],
     )
-    size = max(trace.opening.vocabulary, len(law))
+    end = math.log10(max(trace.opening.vocabulary, len(law)) + 1)
     figure.update_layout(
-        xaxis={"type": "log", "range": [0, math.log10(size + 1)], "title": "rank of the token, the likeliest first", "dtick": 1},
+        xaxis={"type": "log", "range": [0, end], "title": "rank of the token, the likeliest first", "dtick": 1},
         yaxis={"type": "log", "range": [math.log10(LOWEST), 0], "title": "probability", **TICKS},
     )
-    head = f"Behind “{seen.before}” {seen.raw:.2f} nats raw"
-    if seen.law is None:
-        words = "this run keeps no whole laws, so no cut can be placed; `Bench.entropy` keeps them."
-        figure.update_layout(meta=meta | {"words": f"{head}; {words}"})
-        return figure
-    kept = samplers(_settings(trace, transforms))
-    bars = list(zip(table[2:], kept))[::-1]  # plotly draws the first bar at the bottom
+
+
+def _bars(figure: go.Figure, table: list[tuple], kept: list[Sampler], ink: dict[str, str]) -> None:
+    """One bar a sampler from the first rank it keeps to the last, its cut line up through the law, and its figures beside it."""
+    bars = list(zip(table, kept))[::-1]  # plotly draws the first bar at the bottom
     figure.add_bar(
         x=[row[3] for row, _ in bars],
         y=[row[0] for row, _ in bars],
@@ -179,16 +190,12 @@ def truncation(
         figure.add_shape(type="line", xref="x", yref="paper", x0=row[2] + 1, x1=row[2] + 1, y0=height, y1=1, line=across)
         said = f"{row[3]:,} kept · {row[4]:.0%} · {row[5]:.2f} nats"
         figure.add_annotation(text=said, xref="paper", x=1.01, yref="y2", y=row[0], xanchor="left", showarrow=False)
-    words = f"{table[1][5]:.2f} at temperature {seen.temperature:g}. Each sampler alone on that law; solid = turned on."
-    shown = [[*row[:4], round(row[4], 4), round(row[5], 4)] for row in table]
     figure.update_layout(
-        meta=meta | {"words": f"{head}, {words}", "table": {"columns": list(COLUMNS), "rows": shown}},
-        margin={"l": 130, "r": 180, "t": 8, "b": 40},
+        margin={"l": 130, "r": 190},
         yaxis={"domain": [0.56, 1]},
         yaxis2={"domain": [0, 0.5], "showgrid": False},
         xaxis={"anchor": "y2"},
     )
-    return figure
 
 
 def _places(size: int) -> list[int]:
