@@ -110,9 +110,12 @@ def decode(
     max_new_tokens: Annotated[int, typer.Option(help="How many tokens to write at most.")] = 64,
     temperature: Annotated[float, typer.Option(help="0 is greedy.")] = 0.0,
     seed: Annotated[int, typer.Option(help="Same seed, same text.")] = 0,
+    top_h: Annotated[float | None, typer.Option(help="Keep the likeliest up to this share of the entropy.")] = None,
     top_k: Annotated[int | None, typer.Option(help="Keep the k likeliest tokens.")] = None,
     top_p: Annotated[float | None, typer.Option(help="Keep the likeliest tokens up to this mass.")] = None,
     min_p: Annotated[float | None, typer.Option(help="Keep tokens at least this share of the best one.")] = None,
+    eta: Annotated[float | None, typer.Option(help="Cut tokens below this floor, lower where unsure.")] = None,
+    typical: Annotated[float | None, typer.Option(help="Keep the least odd tokens up to this mass.")] = None,
     target: Annotated[str, typer.Option(help="A model: shipped name, folder or hub id.")] = "",
     draft: Annotated[str, typer.Option(help="The draft model, for methods that need one.")] = "",
     dtype: Annotated[str, typer.Option(help="float32, float64 or bfloat16.")] = "",
@@ -129,7 +132,8 @@ def decode(
     text = _prompt(prompt, prompt_file)
     if method not in (known := all_methods()):
         raise KnobError(f"There is no method {method!r}: choose one of {', '.join(sorted(known))}.")
-    cuts = (("top-k", "k", top_k), ("top-p", "p", top_p), ("min-p", "p", min_p))
+    cuts = [("top-h", "alpha", top_h), ("top-k", "k", top_k), ("top-p", "p", top_p), ("min-p", "p", min_p)]
+    cuts += [("eta", "epsilon", eta), ("typical", "mass", typical)]
     transforms = [Setting(name, {knob: value}) for name, knob, value in cuts if value is not None]
     request = _request(known[method], knobs, text, temperature, transforms, max_new_tokens, seed, target, draft)
     whole = _whole_run(request, known[method], device, dtype, as_json)
@@ -240,6 +244,17 @@ def bench_speculative(context: typer.Context) -> None:
     from labkit.bench.speculative import app as drafting
 
     drafting(context.args, prog_name="labkit bench speculative")
+
+
+@bench.command("sampling", **HANDED_ON)
+def bench_sampling(context: typer.Context) -> None:
+    """Time every transform, and count what every decoder of the sampling theme asks of the model.
+
+    Example: labkit bench sampling --prompts 4 --json
+    """
+    from labkit.bench.sampling import app as sampling
+
+    sampling(context.args, prog_name="labkit bench sampling")
 
 
 @bench.command("growth", **HANDED_ON)

@@ -92,7 +92,7 @@ def test_decode_with_transforms_is_seeded(labkit, tmp_path):
     file = tmp_path / "prompt.txt"
     file.write_text(PROMPT)
     arguments = ["decode", "--prompt-file", str(file), "--max-new-tokens", "16", "--temperature", "1.5"]
-    arguments += ["--top-k", "40", "--top-p", "0.95", "--min-p", "0.01", "--json", "--seed"]
+    arguments += ["--top-k", "40", "--top-p", "0.95", "--min-p", "0.01", "--top-h", "0.9", "--json", "--seed"]
     one, again, other = (json.loads(labkit(*arguments, seed)[1])["ids"] for seed in ("1", "1", "2"))
     assert one == again != other
 
@@ -110,6 +110,7 @@ def test_decode_with_transforms_is_seeded(labkit, tmp_path):
         (["--prompt", "a", "--method", "chain", "--set", "colour=1"], "'colour'"),
         (["--prompt", "a", "--temperature", "-1"], "temperature"),
         (["--prompt", "a", "--top-p", "2"], "outside its range"),
+        (["--prompt", "a", "--top-h", "0"], "Top-H is 0, outside its range"),
         (["--prompt", "a", "--max-new-tokens", "0"], "at least 1"),
         (["--prompt", "a", "--max-new-tokens", "9999"], "the model holds"),
         (["--prompt", "a", "--dtype", "int3"], "'int3'"),
@@ -125,7 +126,7 @@ def test_bad_input_is_one_sentence(labkit, arguments, said):
     assert said in err
 
 
-BENCHES = ["decode", "speculative", "growth", "ui"]
+BENCHES = ["decode", "speculative", "sampling", "growth", "ui"]
 COMMANDS = ["papers", "methods", "models", "decode", "view", "train", "lab", "notebook", "engine"]
 
 

@@ -17,7 +17,7 @@ import torch
 import typer
 
 from labkit.errors import LabError
-from labkit.methods import Method, all_methods
+from labkit.methods import Method, all_methods, method_info
 from labkit.models import DTYPES, Pair, folder_of, load
 from labkit.prompts import heldout
 from labkit.run import run
@@ -47,6 +47,7 @@ class Answer:
     drafted: int = 0  # nodes proposed, of these tested, of these accepted
     tested: int = 0
     accepted: int = 0
+    evals: int | None = None  # evaluations of a constraint; None = the method counts none
 
 
 @dataclass
@@ -62,6 +63,7 @@ class Contender:
 def tally(steps: list[Step], seconds: float) -> Answer:
     """What the steps of a run add up to."""
     verdicts = [verdict for step in steps if step.tree for verdict in step.tree.verdicts]
+    evals = [step.notes["evals"] for step in steps if "evals" in step.notes]
     return Answer(
         sum(len(step.emitted) for step in steps),
         seconds,
@@ -70,7 +72,13 @@ def tally(steps: list[Step], seconds: float) -> Answer:
         len(verdicts),
         len(verdicts) - verdicts.count(UNREACHED),
         verdicts.count(ACCEPTED),
+        sum(evals) if evals else None,
     )
+
+
+def of_theme(theme: str) -> dict[str, type[Method]]:
+    """The methods of a theme, by name."""
+    return {name: cls for name, cls in all_methods().items() if method_info(cls).theme == theme}
 
 
 def ours(pair: Pair, name: str, tokens: int, knobs: dict | None = None) -> Contender:

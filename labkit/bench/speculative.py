@@ -19,7 +19,6 @@ from labkit.bench import contenders as common
 from labkit.bench.contenders import Answer, Contender, pace
 from labkit.errors import KnobError
 from labkit.knobs import check, schema
-from labkit.methods import all_methods, method_info
 from labkit.models import Pair
 from labkit.run import run
 from labkit.speculative.ground import MATCH, Proposal, Speculative, room
@@ -73,17 +72,12 @@ def perfect(pair: Pair, tokens: int, length: int) -> Contender:
     return Contender(f"bound: perfect draft of {length}", write)
 
 
-def drafting() -> dict[str, type]:
-    """The methods of this theme, by name."""
-    return {name: cls for name, cls in all_methods().items() if method_info(cls).theme == "speculative"}
-
-
 def chosen(methods: str, settings: list[str]) -> dict[str, dict]:
     """Knobs by method, for `methods` ("" = all of the theme; else names with commas between) and NAME.knob=value settings.
 
     Raises `KnobError` on an unknown method, knob or value, and on a setting of a method that does not play.
     """
-    known = drafting()
+    known = common.of_theme("speculative")
     names = [name.strip() for name in methods.split(",")] if methods else list(known)
     if unknown := [name for name in names if name not in known]:
         raise KnobError(f"There is no drafting method {unknown[0]!r}: choose from {', '.join(known)}.")

@@ -29,6 +29,7 @@ from labkit.paths import NOTEBOOKS
 PROMPT = "def read_config(path):\n    "
 LOADS = 5  # page loads for each figure; a load takes seconds
 BUNDLE = 1_000_000  # bytes; only plotly's packed bundle comes as one frame larger than this
+LIVE = ("temperature", "top-k", "top-p", "min-p", "top-h", "eta", "typical")  # knobs that redraw stored laws
 HEAVY = ("torch", "numpy", "pandas")  # what must not be in a dashboard's kernel
 
 # `done` is looked at once a task; once it holds, the next animation frame paints it, and the task behind that frame ends the time
@@ -181,7 +182,7 @@ def measure(repeats: int, say: Callable[[str], None]) -> list[Measured]:
             with house.page(f"{url}voila/render/recorded_{page}.ipynb") as tab:
                 tab.wait_for_function(RECORDED, timeout=60_000)
                 found.append(Measured(f"scrub a trace, {page}", "ms", tab.evaluate(SCRUB, repeats), 20, "p95"))
-                for knob in ("temperature", "top-k", "top-p", "min-p") if page == "entropy" else ():
+                for knob in LIVE if page == "entropy" else ():
                     times = tab.evaluate(KNOB, [knob, repeats])
                     found.append(Measured(f"turn {knob} over stored laws", "ms", times, 50, "p95"))
         for method in methods:

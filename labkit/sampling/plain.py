@@ -14,7 +14,7 @@ from labkit.trace import Step
 class Plain(Method):
     """One token a forward: the likeliest at temperature 0, else drawn from the law the transforms leave."""
 
-    name, title = "plain", "Plain decoding"
+    name, title, charts = "plain", "Plain decoding", ("truncation",)
 
     def steps(self, session, rng) -> Iterator[Step]:
         while True:

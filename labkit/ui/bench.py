@@ -17,6 +17,7 @@ from labkit.ui.lane import sentence
 
 KEEP = {"entropy": ["laws", "prompt"], "draft_trees": [], "acceptance": ["tests"], "decode": [], "study": []}
 METHOD = {"entropy": "plain", "draft_trees": "token-recycling", "acceptance": "chain", "decode": "chain"}
+Cut = int | float | dict[str, Any] | None
 PROMPT = '''class Queue:
     def __init__(self):
         self.items = []
@@ -27,9 +28,10 @@ PROMPT = '''class Queue:
 class Bench(anywidget.AnyWidget):
     """A page of the lab: `page` is "entropy", "draft_trees", "acceptance", "decode" or "study".
 
-    `prompt` is text or token ids; `knobs` are the method's; `top_k`, `top_p`, `min_p` cut the next-token distribution (None =
-    off) after `temperature` (0 = greedy). `autorun` steps run as soon as the page is seen. `engine` defaults to the one
-    `labkit.engine.connect()` finds; it is connected when the page first speaks, never before. `trace` shows a saved run.
+    `prompt` is text or token ids; `knobs` are the method's; `top_h`, `top_k`, `top_p`, `min_p`, `eta`, `typical` cut the
+    next-token distribution in this order (None = off; a dict turns more than the first knob) after `temperature` (0 = greedy).
+    `autorun` steps run as soon as the page is seen. `engine` defaults to the one `labkit.engine.connect()` finds; it is connected
+    when the page first speaks, never before. `trace` shows a saved run.
 
     `bench.trace` and `bench.compare` hold what was computed. Raises `LabError` on an unknown page.
     """
@@ -47,9 +49,12 @@ class Bench(anywidget.AnyWidget):
         method: str = "",
         knobs: dict[str, Any] | None = None,
         temperature: float = 0.0,
-        top_k: int | None = None,
-        top_p: float | None = None,
-        min_p: float | None = None,
+        top_h: Cut = None,
+        top_k: Cut = None,
+        top_p: Cut = None,
+        min_p: Cut = None,
+        eta: Cut = None,
+        typical: Cut = None,
         max_new_tokens: int = 64,
         seed: int = 0,
         target: str = "",
@@ -63,14 +68,19 @@ class Bench(anywidget.AnyWidget):
         if page == "study" and not method:
             raise LabError("A study has no name: give one that `labkit studies` lists.")
         super().__init__(page=page)
-        cuts = {"top-k": ("k", top_k), "top-p": ("p", top_p), "min-p": ("p", min_p)}
+        cuts = {"top-h": ("alpha", top_h), "top-k": ("k", top_k), "top-p": ("p", top_p), "min-p": ("p", min_p)}
+        cuts |= {"eta": ("epsilon", eta), "typical": ("mass", typical)}
         request = Request(
             method=method or METHOD.get(page, ""),
             prompt=prompt if isinstance(prompt, str) else "",
             ids=None if isinstance(prompt, str) else list(prompt),
             knobs=dict(knobs or {}),
             temperature=temperature,
-            transforms=[Setting(name, {knob: value}) for name, (knob, value) in cuts.items() if value is not None],
+            transforms=[
+                Setting(name, value if isinstance(value, dict) else {knob: value})
+                for name, (knob, value) in cuts.items()
+                if value is not None
+            ],
             max_new_tokens=max_new_tokens,
             seed=seed,
             target=target,
@@ -87,9 +97,12 @@ class Bench(anywidget.AnyWidget):
         self.on_msg(self._hear)
 
     @classmethod
-    def entropy(cls, prompt: str | list[int] = PROMPT, **settings: Any) -> Bench:
-        """Where is the model sure, where not? One token a step, coloured by entropy, with the law behind each."""
-        return cls("entropy", prompt, **settings)
+    def entropy(cls, prompt: str | list[int] = PROMPT, *, under: bool = False, **settings: Any) -> Bench:
+        """Where is the model sure, where not? One token a step, coloured by entropy, with the law behind each.
+
+        `under` another bench of the page: without a head, and with the method's own charts in place of the entropies.
+        """
+        return (Guest if under else cls)("entropy", prompt, **settings)
 
     @classmethod
     def draft_trees(cls, prompt: str | list[int] = PROMPT, **settings: Any) -> Bench:

@@ -57,13 +57,13 @@ def plotly_bundle() -> bytes:
 
 def code(page: str, request: Request, steps: int) -> str:
     """A notebook cell that shows again what is on the screen."""
-    transforms = {setting.name: next(iter(setting.knobs.values()), None) for setting in request.transforms}
+    cuts = {one.name: one.knobs for one in request.transforms}
     arguments: dict[str, Any] = {
         "prompt": request.prompt if request.ids is None else request.ids,
         "method": request.method,
         "knobs": request.knobs,
         "temperature": request.temperature,
-        **{name.replace("-", "_"): value for name, value in transforms.items()},
+        **{name.replace("-", "_"): told if len(told) > 1 else next(iter(told.values()), None) for name, told in cuts.items()},
         "max_new_tokens": request.max_new_tokens,
         "seed": request.seed,
         "target": request.target,

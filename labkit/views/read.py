@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from labkit.errors import TraceError
 from labkit.trace import Belief, Cost, Setting, Step, Trace
+from labkit.views.cuts import CUTS
 
 
 class Token(NamedTuple):
@@ -68,7 +69,10 @@ def probability(logprob: float | None) -> float:
 
 
 class Cut(NamedTuple):
-    """A law after temperature and cuts: what is left, best first, and where each cut fell (`at` tokens stay)."""
+    """A law after temperature and cuts: all tokens best first, what is left of each (0 = cut) up to the last that stays.
+
+    `cuts`: of each cut that took something away its name, the value of its first knob, and the rank behind the last that stays.
+    """
 
     order: list[int]
     after: list[float]
@@ -79,9 +83,14 @@ class Cut(NamedTuple):
         """Nats."""
         return -sum(p * math.log(p) for p in self.after if p > 0)
 
+    @property
+    def kept(self) -> int:
+        """How many tokens stay."""
+        return sum(p > 0 for p in self.after)
+
 
 def apply(logprobs: list[float], temperature: float, transforms: list[Setting]) -> Cut:
-    """Temperature, then top-k, top-p, min-p in the order given, each on the renormalised law the one before left.
+    """Temperature, then the cuts in the order given, each on the renormalised law the one before left.
 
     `logprobs` is ln p, [V]. Transforms that are no cuts are passed over: their law is not in the trace.
     """
@@ -91,20 +100,13 @@ def apply(logprobs: list[float], temperature: float, transforms: list[Setting]) 
     best = logprobs[order[0]]
     weights = [math.exp((logprobs[token] - best) / temperature) for token in order]
     cuts: list[tuple[str, float, int]] = []
+    start = 0  # the best rank that stays
     for setting in transforms:
-        kept = len(weights)
-        value = next(iter(setting.knobs.values()), None)
-        if setting.name == "top-k" and value:
-            kept = min(kept, int(value))
-        elif setting.name == "top-p" and value is not None and value < 1:
-            total, mass, kept = sum(weights), 0.0, 0
-            while kept < len(weights) and (kept == 0 or mass < value * total):
-                mass += weights[kept]
-                kept += 1
-        elif setting.name == "min-p" and value:
-            kept = sum(weight >= value for weight in weights)
-        if kept < len(weights):
-            weights = weights[:kept]
-            cuts.append((setting.name, value, kept))
+        if setting.name not in CUTS or not setting.knobs:
+            continue
+        first, last = CUTS[setting.name](weights, **setting.knobs)
+        if last - first < len(weights):
+            cuts.append((setting.name, next(iter(setting.knobs.values())), start + last))
+            weights, start = weights[first:last], start + first
     total = sum(weights)
-    return Cut(order, [weight / total for weight in weights], cuts)
+    return Cut(order, [0.0] * start + [weight / total for weight in weights], cuts)

@@ -394,6 +394,38 @@ def test_a_study_grows_its_chart(page, host, open_notebook, write_notebook):
     assert len(shown) == 8 and all(0 < share < 1 for share in shown)
 
 
+def test_the_chart_of_cuts_follows_token_and_knobs(page, open_notebook, write_notebook):
+    """An entropy bench under another one shows what each sampler keeps, of the chosen token, at the knobs as they stand."""
+    code = START + "Bench.entropy(prompt, temperature=1.0, top_h=0.4, seed=3, max_new_tokens=32, autorun=6, under=True)"
+    write_notebook("cuts.ipynb", [code])
+    bench = open_notebook(page, "voila", "cuts.ipynb")
+    at(bench, 6, 6)
+    quiet(bench)
+    chart = bench.locator(".tl-own .tl-panel:not([hidden])")
+    expect(chart.get_by_role("heading")).to_have_text("What does each sampler keep of this law?")
+    expect(bench.locator(".a-curve")).to_have_count(0)
+    words = chart.locator(".tl-chartwords")
+    expect(words).to_contain_text("at temperature 1.")
+    seen = words.inner_text()
+    bench.locator(".tl-lane [data-id]").nth(-4).click()
+    expect(words).not_to_have_text(seen)
+    bench.locator("[data-knob=temperature] input").fill("2")
+    expect(words).to_contain_text("at temperature 2.")
+    bench.locator("[data-knob='top-h'] input").fill("0.7")
+    chart.get_by_role("button", name="as a table").click()
+    expect(chart.locator("td:nth-child(1)")).to_contain_text(["raw", "temperature 2", "Top-k 40"])
+    expect(chart.get_by_role("cell", name="Top-H 0.7", exact=True)).to_be_visible()
+    kept = bench.locator(".tl-disthead").inner_text()
+    row = chart.locator("tr", has=page.get_by_role("cell", name="Top-H 0.7", exact=True)).locator("td")
+    assert f"{int(row.nth(3).inner_text()):,} of 4,096 kept" in kept, "the page's own cut is the chart's"
+    assert bench.get_attribute("data-steps") == "6", "no model ran"
+    chart.get_by_role("button", name="as a picture").click()
+    bench.locator(".tl-more summary").click()
+    bench.locator("[data-knob=method] select").select_option("dyspec")
+    expect(chart.first.get_by_role("heading")).not_to_have_text("What does each sampler keep of this law?")
+    expect(chart.first.locator(".tl-chart")).to_have_attribute("data-drawn", re.compile(r"\d"))
+
+
 def test_a_study_under_a_bench_shares_script_and_looks(page, open_notebook, write_notebook):
     """The second bench of a page brings no script, has no head, and follows the switches of the first."""
     cells = ["from labkit.ui import Bench\nBench.decode(method='chain', autorun=4)", "Bench.study('agreement', autorun=1)"]

@@ -16,7 +16,7 @@ from labkit.ui import assets
 from labkit.views import layout, read, table
 from labkit.views.text import cut, short, shown
 
-EXPORTS = """applySampling entropyAfter layoutTree treeEdge TREE pieceShown pieceShort pieceCut makeStore
+EXPORTS = """applySampling entropyAfter withSampling layoutTree treeEdge TREE pieceShown pieceShort pieceCut makeStore
 openLane addStep samplingOf stepTree patterns treeView distView curveView verifyView costView
 checkView CHECK_RIGHT CHECK_LOSSY CHECK_BROKEN checkVariant testInFocus figureTable chartTemplate html openPlaces""".split()
 
@@ -25,6 +25,19 @@ SETTINGS = [
     for t in (0, 0.3, 1, 1.7)
     for k, p, m in ((0, 1, 0), (8, 1, 0), (0, 0.9, 0), (0, 1, 0.1), (20, 0.8, 0.05), (3, 0.01, 0.9), (64, 1, 1))
 ]
+SETTINGS += [
+    {"temperature": t, **cuts}
+    for t in (0, 0.3, 1, 1.7)
+    for cuts in (
+        *({"top-h": alpha, "top-h.rule": rule} for alpha in (0.05, 0.4, 0.9) for rule in ("paper", "released")),
+        {"top-h": 0.4, "top-h.rule": "released", "top-h.cap": 30},
+        *({"typical": mass} for mass in (0.05, 0.5, 0.95)),
+        *({"eta": epsilon, "eta.rule": rule} for epsilon in (0.0005, 0.03) for rule in ("eta", "epsilon")),
+        {"top-h": 0.9, "top-k": 40, "top-p": 0.9, "min-p": 0.02, "eta": 0.004, "typical": 0.7},
+    )
+]
+KNOBS = {"top-h": "alpha", "top-k": "k", "top-p": "p", "min-p": "p", "eta": "epsilon", "typical": "mass"}
+OFF = {"top-h": 1, "top-k": 0, "top-p": 1, "min-p": 0, "eta": 0, "typical": 1}
 
 LOAD = """([trace, which, upto]) => {
   document.querySelector(".tl")?.remove();
@@ -84,23 +97,46 @@ def test_sampling_is_the_engines(blank):
         logs = [x for (x,) in (made_traces.struct.iter_unpack("<e", made_traces.packed(made_traces.law(chance, size))))]
         results = blank.evaluate(
             """([logs, settings]) => { const law = Float32Array.from(logs); return settings.map((s) => {
-                const { kept, order, after, entropyAfter: h, entropyBefore, cuts } = applySampling(law, s);
+                const { first, kept, order, after, entropyAfter: h, entropyBefore, cuts } = applySampling(law, s);
                 const own = entropyAfter(law, s);
-                return { kept, order: [...order], after: [...after], h, own, entropyBefore, cuts }; }); }""",
+                return { first, kept, order: [...order], after: [...after], h, own, entropyBefore, cuts }; }); }""",
             [logs, SETTINGS],
         )
         plain = read.apply(logs, 1, []).entropy
         for knobs, result in zip(SETTINGS, results):
-            names = {"top-k": "k", "top-p": "p", "min-p": "p"}
-            off = {"top-k": 0, "top-p": 1, "min-p": 0}
-            transforms = [Setting(n, {k: knobs[n]}) for n, k in names.items() if knobs[n] != off[n]]
+            told = {name: {} for name in KNOBS}
+            for name, value in knobs.items():
+                cut, _, more = name.partition(".")
+                if cut in KNOBS:
+                    told[cut][more or KNOBS[cut]] = value
+            on = [name for name, off in OFF.items() if knobs.get(name, off) != off]
+            transforms = [Setting(name, dict(sorted(told[name].items(), key=lambda one: one[0] != KNOBS[name]))) for name in on]
             oracle = read.apply(logs, knobs["temperature"], transforms)
             assert result["order"] == oracle.order
-            assert result["kept"] == len(oracle.after), knobs
+            assert len(result["after"]) == len(oracle.after), knobs
+            assert result["kept"] == oracle.kept == len(oracle.after) - result["first"], knobs
             assert result["after"] == pytest.approx(oracle.after, abs=2e-6)
             assert result["h"] == pytest.approx(oracle.entropy, abs=2e-5) == result["own"]
             assert result["entropyBefore"] == pytest.approx(plain, abs=2e-5)
             assert [(c["name"], c["at"]) for c in result["cuts"]] == [(name, at) for name, _, at in oracle.cuts]
+
+
+def test_requests_keep_what_the_knobs_do_not_turn(blank):
+    """To the knobs and back: the other knobs of a cut stay, a cut that is off goes, other transforms stay."""
+    released = {"alpha": 0.4, "rule": "released", "cap": 100}
+    cuts = [{"name": "typical", "knobs": {"mass": 0.5}}, {"name": "top-h", "knobs": released}]
+    other = {"name": "mask", "knobs": {"x": 1}}
+    request = {"method": "plain", "temperature": 0.7, "transforms": [other, *cuts]}
+    again = "([request, turned]) => withSampling(request, { ...samplingOf(request), ...turned })"
+    same = blank.evaluate(again, [request, {}])
+    assert same == {**request, "transforms": [cuts[1], cuts[0], other]}, "in the order in which the page cuts"
+    off = blank.evaluate(again, [request, {"typical": 1, "top-h.rule": "paper", "min-p": 0.1, "temperature": 1.5}])
+    assert off["temperature"] == 1.5
+    assert off["transforms"] == [
+        {"name": "top-h", "knobs": {"alpha": 0.4, "cap": 100}},
+        {"name": "min-p", "knobs": {"p": 0.1}},
+        other,
+    ]
 
 
 def test_a_law_of_one_token_and_minus_infinity(blank):

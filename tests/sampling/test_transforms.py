@@ -9,7 +9,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as some
 from scipy.stats import chisquare
-from transformers import MinPLogitsWarper, TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
+from transformers import (
+    EpsilonLogitsWarper,
+    EtaLogitsWarper,
+    MinPLogitsWarper,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+    TypicalLogitsWarper,
+)
 
 from labkit.errors import KnobError, LabError
 from labkit.law import Law, draw, entropy
@@ -30,6 +38,8 @@ def law_of(logits, *settings, temperature=1.0):
 
 
 FIVE = (0.1, 0.4, 0.05, 0.25, 0.2)
+SOME_CUTS = [("top-p", "p", 0.5), ("min-p", "p", 0.5), ("typical", "mass", 0.5), ("eta", "epsilon", 0.01)]
+SOME_CUTS += [("top-h", "alpha", 0.4)]
 
 
 @pytest.mark.parametrize(
@@ -52,6 +62,18 @@ FIVE = (0.1, 0.4, 0.05, 0.25, 0.2)
         (("min-p", "p", 0.26), [1, 3, 4]),
         (("min-p", "p", 0.51), [1, 3]),
         (("min-p", "p", 1.0), [1]),
+        (("typical", "mass", 1.0), [0, 1, 2, 3, 4]),  # off
+        (("typical", "mass", 0.2), [3]),  # H is 1.42 nats; surprises 2.30, 0.92, 3.00, 1.39, 1.61
+        (("typical", "mass", 0.4), [3, 4]),  # nearer than the likeliest, which is cut
+        (("typical", "mass", 0.5), [1, 3, 4]),
+        (("typical", "mass", 0.9), [0, 1, 3, 4]),
+        (("eta", "epsilon", 0.0), [0, 1, 2, 3, 4]),  # off
+        (("eta", "epsilon", 0.07), [0, 1, 3, 4]),  # sqrt(0.07) e^-1.42 = 0.064 < 0.07
+        (("eta", "epsilon", 0.04), [0, 1, 2, 3, 4]),
+        (("top-h", "alpha", 1.0), [0, 1, 2, 3, 4]),  # off
+        (("top-h", "alpha", 0.4), [1]),  # two tokens have 0.666 nats, the bound is 0.566
+        (("top-h", "alpha", 0.5), [1, 3]),
+        (("top-h", "alpha", 0.95), [0, 1, 3, 4]),
     ],
     ids=str,
 )
@@ -70,11 +92,13 @@ def test_ties():
     assert kept(law_of(tied, ("top-p", "p", 0.5))) == [0, 2]
     assert kept(law_of(tied, ("min-p", "p", 1.0))) == [0, 2]
     assert kept(law_of(torch.zeros(6), ("top-p", "p", 0.4))) == [0, 1, 2]
+    assert kept(law_of(tied, ("typical", "mass", 0.3))) == [0, 2], "tokens as near as the last one stay"
+    assert kept(law_of(torch.zeros(6), ("eta", "epsilon", 0.1))) == [0, 1, 2, 3, 4, 5]
 
 
 def test_extreme_logits():
     steep = torch.tensor([1e4, -1e4, 0.0, float("-inf")])
-    for setting in (("top-k", "k", 2), ("top-p", "p", 0.5), ("min-p", "p", 0.5)):
+    for setting in (("top-k", "k", 2), *SOME_CUTS):
         law = law_of(steep, setting)
         assert law.tolist() == [1.0, 0.0, 0.0, 0.0]
     assert law_of(steep, temperature=5.0).tolist() == [1.0, 0.0, 0.0, 0.0]
@@ -106,18 +130,22 @@ def test_greedy_takes_the_first_of_equals():
 
 def test_rows_are_independent():
     rows = torch.randn(4, 3, 50, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    law = build_law(0.8, [Setting("top-k", {"k": 20}), Setting("top-p", {"p": 0.7}), Setting("min-p", {"p": 0.05})])
-    whole = law(rows)
-    assert whole.shape == rows.shape
-    for at in ((0, 0), (3, 2), (1, 1)):
-        torch.testing.assert_close(whole[at], law(rows[at]))
+    stack = [Setting("top-k", {"k": 20}), Setting("top-p", {"p": 0.7}), Setting("min-p", {"p": 0.05})]
+    for settings_ in (stack, *([Setting(name, {knob: value})] for name, knob, value in SOME_CUTS)):
+        law = build_law(0.8, settings_)
+        whole = law(rows)
+        assert whole.shape == rows.shape
+        for at in ((0, 0), (3, 2), (1, 1)):
+            torch.testing.assert_close(whole[at], law(rows[at]))
 
 
 def test_inputs_are_left_alone():
     logits = torch.randn(50)
     before = logits.clone()
-    law_of(logits, ("top-k", "k", 3), ("top-p", "p", 0.5), ("min-p", "p", 0.5), temperature=0.5)
-    assert torch.equal(logits, before)
+    for setting in (("top-k", "k", 3), *SOME_CUTS):
+        law_of(logits, setting)
+        law_of(logits, setting, temperature=0.5)
+        assert torch.equal(logits, before)
 
 
 @pytest.mark.parametrize(
@@ -131,6 +159,11 @@ def test_inputs_are_left_alone():
         (("min-p", "p", 0.01), MinPLogitsWarper(0.01)),
         (("min-p", "p", 0.3), MinPLogitsWarper(0.3)),
         (("min-p", "p", 1.0), MinPLogitsWarper(1.0)),
+        (("typical", "mass", 0.1), TypicalLogitsWarper(0.1)),
+        (("typical", "mass", 0.9), TypicalLogitsWarper(0.9)),
+        (("typical", "mass", 0.99), TypicalLogitsWarper(0.99)),
+        (("eta", "epsilon", 0.0005), EtaLogitsWarper(0.0005)),
+        (("eta", "epsilon", 0.05), EtaLogitsWarper(0.05)),
     ],
     ids=lambda value: str(value) if isinstance(value, tuple) else "",
 )
@@ -144,6 +177,24 @@ def test_transformers_cut_the_same_tokens(setting, warper):
             torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=0)
 
 
+@pytest.mark.parametrize("epsilon", [0.0005, 0.05])
+def test_epsilon_is_a_floor_that_stays(epsilon):
+    logits = 3 * torch.randn(20, 4096, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    ours = build_law(1.0, [Setting("eta", {"epsilon": epsilon, "rule": "epsilon"})])(logits)
+    torch.testing.assert_close(ours, EpsilonLogitsWarper(epsilon)(None, logits).softmax(-1), rtol=1e-9, atol=0)
+
+
+OFF = [Setting("top-h", {"alpha": 1.0}), Setting("typical", {"mass": 1.0}), Setting("eta", {"epsilon": 0.0})]
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_switched_off_they_leave_the_text_alone(shipped32, traced, temperature):
+    more = {"prompt": "class Queue:\n    def", "temperature": temperature, "max_new_tokens": 32, "seed": 4}
+    assert traced(shipped32, "plain", transforms=OFF, **more).ids == traced(shipped32, "plain", **more).ids
+    on = [Setting("top-h", {"alpha": 0.2})]
+    assert temperature == 0 or traced(shipped32, "plain", transforms=on, **more).ids != traced(shipped32, "plain", **more).ids
+
+
 @pytest.mark.parametrize("temperature", [-0.1, 5.01, math.nan, math.inf, -math.inf, 1e-6, 5e-324])
 def test_temperatures_out_of_range(temperature):
     with pytest.raises(KnobError, match="choose 0 .greedy. or a value from 0.001 to 5"):
@@ -151,7 +202,7 @@ def test_temperatures_out_of_range(temperature):
 
 
 def test_unknown_transforms_and_their_knobs():
-    with pytest.raises(KnobError, match="There is no transform 'top-z': choose one of min-p, top-k, top-p."):
+    with pytest.raises(KnobError, match="There is no transform 'top-z': choose one of eta, min-p, top-h, top-k, top-p, typical."):
         build_law(1.0, [Setting("top-z")])
     with pytest.raises(KnobError, match="There is no knob 'q'"):
         build_law(1.0, [Setting("top-p", {"q": 0.5})])

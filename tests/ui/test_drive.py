@@ -263,7 +263,7 @@ async def test_laws_travel_as_bytes_and_not_as_text(make):
 
 @looped
 async def test_the_code_cell_makes_the_same_trace_again(make, engine):
-    page = make(temperature=0.7, top_k=3, seed=5)
+    page = make(temperature=0.7, top_k=3, top_h={"alpha": 0.4, "rule": "released"}, seed=5)
     for _ in range(3):
         await page.do("step")
     answer, _ = await page.answer(ask="code", lane=0)

@@ -246,18 +246,23 @@ def test_real_sampling_is_the_views_sampling():
     from labkit.methods import build_law
 
     chance = made_traces.random.Random(5)
+    paper, released = {"alpha": 0.4}, {"alpha": 0.4, "rule": "released"}
     for transforms in (
-        [("top-k", "k", 5)],
-        [("top-p", "p", 0.7)],
-        [("min-p", "p", 0.1)],
-        [("top-k", "k", 20), ("top-p", "p", 0.8), ("min-p", "p", 0.05)],
+        [("top-k", {"k": 5})],
+        [("top-p", {"p": 0.7})],
+        [("min-p", {"p": 0.1})],
+        [("top-k", {"k": 20}), ("top-p", {"p": 0.8}), ("min-p", {"p": 0.05})],
+        *([("top-h", knobs)] for knobs in (paper, released, released | {"cap": 30}, {"alpha": 1.0}, {"alpha": 1.0, "cap": 30})),
+        *([("typical", {"mass": mass})] for mass in (0.05, 0.5, 0.95)),
+        *([("eta", {"epsilon": 0.004, "rule": rule})] for rule in ("eta", "epsilon")),
+        [("typical", {"mass": 0.6}), ("top-h", {"alpha": 0.8}), ("min-p", {"p": 0.1}), ("top-k", {"k": 9})],
+        [("eta", {"epsilon": 0.01}), ("typical", {"mass": 0.9}), ("top-p", {"p": 0.8})],
     ):
-        settings = [made_traces.Setting(name, {knob: value}) for name, knob, value in transforms]
+        settings = [made_traces.Setting(name, knobs) for name, knobs in transforms]
         for temperature in (0.0, 0.3, 1.0, 1.7):
             logs = made_traces.law(chance)
             real = build_law(temperature, settings)(torch.tensor(logs, dtype=torch.float64))
             mine = read.apply(logs, temperature, settings)
-            assert [real[token].item() for token in mine.order[: len(mine.after)]] == pytest.approx(
-                mine.after, abs=1e-9
-            )
-            assert real.count_nonzero() == len(mine.after)
+            after = [real[token].item() for token in mine.order[: len(mine.after)]]
+            assert after == pytest.approx(mine.after, abs=1e-9), transforms
+            assert real.count_nonzero() == mine.kept

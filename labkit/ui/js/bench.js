@@ -2,7 +2,8 @@
 
 /** The panels of each page, in the order in which they are read. */
 const LAYOUTS = {
-  entropy: { look: "lay-ent", live: true, views: (store) => [makePanel(store, distView(store), "dist", { hero: true }), makePanel(store, curveView(store), "curve")] },
+  // Under another bench the charts of the method stand where the entropies are; the first bench of a page has no room for them.
+  entropy: { look: "lay-ent", live: true, own: "guest", views: (store) => [makePanel(store, distView(store), "dist", { hero: true }), ...(store.guest ? [] : [makePanel(store, curveView(store), "curve")])] },
   draft_trees: { look: "lay-tree", live: false, views: (store) => [makePanel(store, treeView(store), "tree", { hero: true }), makePanel(store, costView(store), "cost")] },
   decode: { look: "lay-dec", live: false, charts: true, views: (store) => [makePanel(store, costView(store), "cost")] },
   study: { look: "lay-study", live: false, charts: true, views: () => [] },
@@ -118,7 +119,7 @@ function render({ model, el }) {
   const tip = makeTip(store);
   const compare = makeCompare(store);
   const views = layout.views(store);
-  const own = ownCharts(store);
+  const own = ownCharts(store, layout.own !== "guest" || store.guest);
   const pictures = () => [...views, ...own.panels].filter((panel) => panel.svg()).map((panel) => [panel.view.title, panel.svg()]);
   const takeaway = makeTakeaway(store, pictures, model.get("_css"));
   const transport = makeTransport(store, store.page === "study" ? [takeaway.element] : [compare.element, takeaway.element]);

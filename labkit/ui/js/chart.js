@@ -56,11 +56,15 @@ function chartView(store, name, title = "", { words = "", height = 0, table } = 
   let count = 0;
   let later = 0;
   let wide = 0; // remembered: asking for it between two changes costs a layout
-  const sized = () => (figure?.layout?.meta?.sized ? wide : 0);
+  const sized = () => (drawn === nameNow() && figure?.layout?.meta?.sized ? wide : 0);
   const nameNow = () => (typeof name === "function" ? name(laneNow(store)) : name);
+  // What a figure follows besides the steps, named in its `meta.follows`: it is asked for again with these as options.
+  const FOLLOWED = { index: () => tokenInFocus(store), temperature: () => store.sampling.temperature, transforms: () => laneNow(store).wish.transforms };
+  let drawn = ""; // the view that `figure` is of
+  const followed = () => Object.fromEntries(((drawn === nameNow() && figure?.layout?.meta?.follows) || []).map((one) => [one, FOLLOWED[one]()]));
   const key = () => {
     const lane = laneNow(store);
-    return lane?.steps?.length && nameNow() ? [nameNow(), store.lane, lane.name, lane.at, lane.opening?.request?.seed, lane.steps[lane.at - 1]?.emitted, store.theme, sized()].join("/") : "";
+    return lane?.steps?.length && nameNow() ? [nameNow(), store.lane, lane.name, lane.at, lane.opening?.request?.seed, lane.steps[lane.at - 1]?.emitted, store.theme, sized(), JSON.stringify(followed())].join("/") : "";
   };
   const tall = () => height || figure?.layout?.meta?.height || (figure ? 232 : 140);
 
@@ -90,9 +94,9 @@ function chartView(store, name, title = "", { words = "", height = 0, table } = 
         const wanted = key();
         const lane = store.lane ?? 0;
         const room = sized() ? { width: sized() } : {};
-        const question = { ask: "figure", name: nameNow(), args: { lane, upto: laneNow(store).at, theme: store.theme, ...room } };
+        const question = { ask: "figure", name: nameNow(), args: { lane, upto: laneNow(store).at, theme: store.theme, ...room, ...followed() } };
         const [answer, drawer] = await Promise.all([store.ask(question), library ?? plotlyOnce(store)]);
-        figure = JSON.parse(answer.figure);
+        [figure, drawn] = [JSON.parse(answer.figure), question.name];
         library = drawer;
         asked = wanted;
         plot.querySelector(".tl-none")?.remove();
@@ -139,12 +143,12 @@ function chartView(store, name, title = "", { words = "", height = 0, table } = 
 const OWN = 4; // panels for the charts that a method brings along
 
 /** The panels for the charts that the method on show brings along; those it does not fill are hidden. */
-function ownCharts(store) {
+function ownCharts(store, shown) {
   const box = html("div", { class: "tl-own a-own" });
-  const names = () => laneNow(store).opening?.charts ?? store.engine?.methods.find((one) => one.name === laneNow(store).wish?.method)?.charts ?? [];
+  const names = () => !shown ? [] : laneNow(store).opening?.charts ?? store.engine?.methods.find((one) => one.name === laneNow(store).wish?.method)?.charts ?? [];
   const panels = Array.from({ length: OWN }, (_, place) => {
     const panel = makePanel(store, chartView(store, () => names()[place]), "chart");
-    panel.view.painted = () => panel.draw(new Set());
+    panel.view.painted = () => panel.draw(new Set(["figure"])); // its table, where that is on show, is of the new figure too
     return panel;
   });
   box.append(...panels.map((panel) => panel.element));
@@ -159,8 +163,9 @@ function ownCharts(store) {
   return { element: box, draw, panels };
 }
 
-/** Any figure's numbers as a table: x as its axis names it, one column a trace, and the ends of whiskers where there are some. */
+/** Any figure's numbers as a table, its own where it brings one (`meta.table`): x as its axis names it, one column a trace, and the ends of whiskers where there are some. */
 function figureTable(figure) {
+  if (figure?.layout?.meta?.table) return figure.layout.meta.table;
   const traces = (figure?.data ?? []).filter((trace) => Array.isArray(trace.y));
   const xs = (trace) => trace.x ?? trace.y.map((_, i) => i);
   const axis = figure?.layout?.xaxis ?? {};

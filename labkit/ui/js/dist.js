@@ -92,8 +92,8 @@ function lookAt(store, most = DIST_ROWS) {
   const law = applySampling(token.law, store.sampling);
   const row = (rank) => {
     const id = law.order[rank];
-    const cut = law.cuts.filter((one) => rank >= one.at).at(0);
-    return { id, rank, piece: pieceOf(lane, id), raw: law.before(rank), after: rank < law.kept ? law.after[rank] : 0, cut: cut && rank >= law.kept ? cut.name : null };
+    const cut = law.cuts.find((one) => rank >= one.at || rank < one.from);
+    return { id, rank, piece: pieceOf(lane, id), raw: law.before(rank), after: law.after[rank] ?? 0, cut: cut?.name ?? null };
   };
   const rows = Array.from({ length: Math.min(most, law.order.length) }, (_, rank) => row(rank));
   if (!rows.some((one) => one.id === token.id)) {
@@ -133,13 +133,15 @@ function drawDist(seen, width, other, pick) {
   let y = 16;
   // Later cuts leave fewer tokens, so their lines come first from above.
   const lines = [...seen.cuts].reverse();
+  const starts = seen.cuts.filter((cut) => cut.from);
+  const line = (said) => {
+    out.push(svg("path", { class: "cutline", d: `M0 ${y + 5}H${width}` }));
+    words(x0 + 4, y + 18, said, { class: "strong" });
+    y += 21;
+  };
   for (const row of rows) {
-    while (lines.length && row.rank >= lines[0].at) {
-      const cut = lines.shift();
-      out.push(svg("path", { class: "cutline", d: `M0 ${y + 5}H${width}` }));
-      words(x0 + 4, y + 18, cutWords(cut), { class: "strong" });
-      y += 21;
-    }
+    if (starts.length && row.rank >= starts[0].from) line(`${starts[0].name} ${starts.shift().value} starts here`);
+    while (lines.length && row.rank >= lines[0].at) line(cutWords(lines.shift()));
     const drawn = row.id === token.id;
     const label = `${pieceSpoken(row.piece)}: raw ${row.raw.toFixed(3)}${row.after === null ? "" : row.cut ? `, cut by ${row.cut}` : `, after ${row.after.toFixed(3)}`}${drawn ? ", drawn" : ""}`;
     const x = (mass) => (mass / most) * barWidth;
@@ -159,9 +161,9 @@ function drawDist(seen, width, other, pick) {
   if (others > 0) {
     words(x0 - 8, y + 16, `${others.toLocaleString("en")} more`, { class: "tick", "text-anchor": "end" });
     words(xRaw, y + 16, seen.rest.toFixed(3), { class: "tick", "text-anchor": "end" });
-    const left = seen.law ? (seen.law.kept > rows.length ? seen.restAfter.toFixed(3) : "cut") : "";
+    const left = seen.law ? (seen.law.after.length > rows.length ? seen.restAfter.toFixed(3) : "cut") : "";
     words(xAfter, y + 16, left, { class: "tick", "text-anchor": "end" });
-    if (lines.length) words(x0 + 4, y + 16, lines.map((cut) => `${cut.name}: ${cut.at.toLocaleString("en")} stay`).join(" · "), { class: "tick" });
+    if (lines.length) words(x0 + 4, y + 16, lines.map((cut) => `${cut.name}: ${(cut.at - cut.from).toLocaleString("en")} stay`).join(" · "), { class: "tick" });
     y += height;
   }
   return svg("svg", { width, height: y + 2, viewBox: `0 0 ${width} ${y + 2}`, style: `width:${width}px;height:${y + 2}px`, role: "group", "aria-label": "Next-token distribution, raw and after the transforms" }, ...out);

@@ -7,7 +7,13 @@ const SAMPLING_KNOBS = [
   { name: "top-k", label: "Top-k", kind: "int", low: 0, high: 100, step: 1, off: 0, help: "keep the k likeliest" },
   { name: "top-p", label: "Top-p", kind: "float", low: 0.01, high: 1, step: 0.01, off: 1, help: "smallest set that holds this mass" },
   { name: "min-p", label: "Min-p", kind: "float", low: 0, high: 0.5, step: 0.01, off: 0, help: "cut below this share of the best" },
+  { name: "top-h", label: "Top-H", kind: "float", low: 0.05, high: 1, step: 0.01, off: 1, help: "share of the entropy to keep" },
+  { name: "top-h.rule", label: "Top-H rule", kind: "choice", choices: ["paper", "released"], help: "counts once Top-H is on" },
+  { name: "eta", label: "Eta", kind: "float", low: 0, high: 0.02, step: 0.0005, off: 0, help: "floor, lower where unsure" },
+  { name: "typical", label: "Typical", kind: "float", low: 0.05, high: 1, step: 0.01, off: 1, help: "mass of the least odd tokens" },
 ];
+const FIRST_SAMPLING = ["temperature", "top-k", "top-p", "min-p"]; // of the entropy page, the others are behind "more"
+const FIRST_OF_GUEST = ["temperature", "top-h", "top-p", "min-p"]; // where it stands under another bench: a lesson on cuts
 const SEED_KNOB = { name: "seed", label: "Seed", kind: "int", low: 0, high: 999, step: 1, help: "same seed, same trace" };
 const LENGTH_KNOB = { name: "max_new_tokens", label: "New tokens", kind: "int", low: 8, high: 256, step: 8, help: "where Run stops" };
 const COLOUR_KNOB = { name: "colour", label: "Colour the strip by", kind: "choice", choices: ["entropy", "probability", "rank", "source"], help: "the foot of each token repeats it as a length" };
@@ -145,9 +151,10 @@ function makeKnobs(store, live) {
     const models = () => [picker("target", "Target", "the model that decides"), picker("draft", "Draft", "the small model that guesses")];
     const more = (...inner) => html("details", { class: "tl-more" }, html("summary", null, "more"), html("div", { class: "tl-knobbox" }, ...inner));
     if (store.page === "entropy") {
-      const sampling = SAMPLING_KNOBS.map((knob) => ofSampling(knob, false));
+      const order = store.guest ? FIRST_OF_GUEST : FIRST_SAMPLING;
+      const [first, rest] = [true, false].map((front) => SAMPLING_KNOBS.filter(({ name }) => order.includes(name) === front).map((knob) => ofSampling(knob, false)));
       const colour = put(COLOUR_KNOB, () => store.colour, (value) => store.set({ colour: value }), false, COLOUR_WORDS);
-      box.replaceChildren(...sampling, colour, ofRequest(SEED_KNOB), more(...[methodPicker(), ...(method()?.knobs.map(ofMethod) ?? []), ofRequest(LENGTH_KNOB), ...models()].filter(Boolean)));
+      box.replaceChildren(...first, colour, ofRequest(SEED_KNOB), more(...[...rest, methodPicker(), ...(method()?.knobs.map(ofMethod) ?? []), ofRequest(LENGTH_KNOB), ...models()].filter(Boolean)));
     } else if (store.page === "study") {
       const knobs = method()?.knobs.map(ofMethod) ?? [];
       const rest = [...knobs.slice(STUDY_KNOBS), ofRequest(SEED_KNOB), ...models()];

@@ -84,23 +84,35 @@ function addToken(lane, id, prompt, step, slot, source, belief) {
   lane.tokens.push(token);
 }
 
-/** Off positions of the cuts: what the knob shows as "off" and what leaves the law alone. */
-const CUTS_OFF = { "top-k": 0, "top-p": 1, "min-p": 0 };
-const CUT_KNOB = { "top-k": "k", "top-p": "p", "min-p": "p" };
+/** The cuts in their order: the knob that turns each, where it is off (it leaves the law alone), and what more it may be told. */
+const CUTS = {
+  "top-h": { knob: "alpha", off: 1, more: { rule: "paper", cap: 0 } }, // before any other cut, as its paper has it
+  "top-k": { knob: "k", off: 0 },
+  "top-p": { knob: "p", off: 1 },
+  "min-p": { knob: "p", off: 0 },
+  eta: { knob: "epsilon", off: 0, more: { rule: "eta" } },
+  typical: { knob: "mass", off: 1 },
+};
 
-/** The sampling knobs as a request has them. */
+/** The sampling knobs as a request has them: by the name of the cut, what more it is told by "cut.knob". */
 function samplingOf(request) {
-  const sampling = { temperature: request?.temperature ?? 0, ...CUTS_OFF };
-  for (const { name, knobs } of request?.transforms ?? []) if (name in CUTS_OFF) sampling[name] = knobs?.[CUT_KNOB[name]] ?? CUTS_OFF[name];
+  const sampling = { temperature: request?.temperature ?? 0 };
+  for (const [name, { knob, off, more = {} }] of Object.entries(CUTS)) {
+    const told = request?.transforms?.find((one) => one.name === name)?.knobs ?? {};
+    sampling[name] = told[knob] ?? off;
+    for (const [key, preset] of Object.entries(more)) sampling[`${name}.${key}`] = told[key] ?? preset;
+  }
   return sampling;
 }
 
 /** A request with other sampling knobs; transforms that are no cuts stay where they are. */
 function withSampling(request, sampling) {
-  const others = (request.transforms ?? []).filter(({ name }) => !(name in CUTS_OFF));
-  const cuts = Object.keys(CUTS_OFF).filter((name) => sampling[name] !== CUTS_OFF[name]);
-  const transforms = [...cuts.map((name) => ({ name, knobs: { [CUT_KNOB[name]]: sampling[name] } })), ...others];
-  return { ...request, temperature: sampling.temperature, transforms };
+  const others = (request.transforms ?? []).filter(({ name }) => !(name in CUTS));
+  const cuts = Object.entries(CUTS).filter(([name, { off }]) => sampling[name] !== off).map(([name, { knob, more = {} }]) => {
+    const told = Object.entries(more).map(([key, preset]) => [key, sampling[`${name}.${key}`] ?? preset]).filter(([key, value]) => value !== more[key]);
+    return { name, knobs: { [knob]: sampling[name], ...Object.fromEntries(told) } };
+  });
+  return { ...request, temperature: sampling.temperature, transforms: [...cuts, ...others] };
 }
 
 const FRAME = 15; // milliseconds; a little under a frame of a usual screen
