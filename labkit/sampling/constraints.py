@@ -1,13 +1,13 @@
 """What a text must be, as a black box: may it still become right, is it right? Every question is counted.
 
-A constraint judges text. `Judge` asks it about tokens: whole characters only, so half a character waits until it is whole.
+A constraint judges text. `Judge` asks it about tokens, which are bytes and may end within a character.
 `labkit.sampling.shipped_constraints` holds those that the lab brings.
 """
 
 from __future__ import annotations
 
 import codecs
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Iterable
 
 from labkit.errors import PromptError
@@ -38,6 +38,14 @@ class Constraint:
         """Is `text` right as it stands?"""
         self.evaluations += 1
         return self.is_right(text)
+
+    def half_ok(self, text: str, half: bytes) -> bool:
+        """May a character whose first bytes are `half` follow `text`? A token may be a part of a character.
+
+        One question, whatever the number of characters tried: all with one byte missing, 64 of them with more missing.
+        """
+        self.evaluations += 1
+        return any(self.may_become(text + letter) for letter in _begun(half))
 
     def may_become(self, text: str) -> bool:
         raise NotImplementedError
@@ -117,8 +125,10 @@ class Judge:
 
     def complete(self, text: bytes) -> bool:
         """May `text` end here?"""
-        whole = _characters(text, final=True)
-        return whole is not None and self.constraint.complete_ok(whole)
+        try:
+            return self.constraint.complete_ok(text.decode())
+        except UnicodeDecodeError:  # it ends within a character
+            return False
 
     def allowed(self, text: bytes) -> list[int]:
         """Every token that may follow `text`, each asked for: as many questions as the vocabulary has tokens."""
@@ -147,13 +157,17 @@ class Judge:
         return sorted(same.items())
 
     def _asked(self, text: bytes) -> bool:
-        whole = _characters(text)
-        return whole is not None and self.constraint.prefix_ok(whole)
+        try:
+            whole, read = codecs.utf_8_decode(text, "strict", False)
+        except UnicodeDecodeError:
+            return False
+        half = text[read:]
+        return self.constraint.half_ok(whole, half) if half else self.constraint.prefix_ok(whole)
 
 
-def _characters(text: bytes, final: bool = False) -> str | None:
-    """The whole characters of `text`; None when it is no UTF-8, or when it is `final` and ends within a character."""
-    try:
-        return codecs.utf_8_decode(text, "strict", final)[0]
-    except UnicodeDecodeError:
-        return None
+@cache
+def _begun(half: bytes) -> tuple[str, ...]:
+    """Characters whose UTF-8 begins with `half`: one for every next byte."""
+    missing = (2 if half[0] < 0xE0 else 3 if half[0] < 0xF0 else 4) - len(half)
+    found = [half + bytes([byte] + [0x80] * (missing - 1)) for byte in range(0x80, 0xC0)]
+    return tuple(letter for letter in (one.decode("utf-8", "ignore") for one in found) if len(letter) == 1)

@@ -54,14 +54,14 @@ class Words(Constraint):
 
 
 class Json(Automaton):
-    """JSON (RFC 8259) with an object or a list at the top.
+    """JSON (RFC 8259) with an object or a list at the top, on one line: one space at most where blanks may stand.
 
-    A state is (mode, more, stack): the brackets that are open, what is read now, and what must be known of it.
+    Without that rule a model that would rather not write JSON writes blanks for ever. A state is (mode, more, stack): what is
+    read now, what must be known of it, and the brackets that are open; `more` is " " behind a space.
     """
 
     wants = "a JSON object or list"
     start = ("value", "", "")
-    BLANK = " \t\n\r"
     LITERALS = {word[0]: word[1:] for word in ("true", "false", "null")}
     # what is read of a number -> what may follow it; it may end behind "0", an int, a fraction's or an exponent's digit
     NUMBER = {
@@ -88,8 +88,8 @@ class Json(Automaton):
             return (("literal", more[1:], stack) if more[1:] else ("next", "", stack)) if letter == more[0] else None
         if mode in ("text", "key text"):
             return self._in_text(mode, more, stack, letter)
-        if letter in self.BLANK:
-            return state
+        if letter == " ":
+            return (mode, " ", stack) if not more and (stack or mode == "value") else None
         if letter in "]}":
             empty = mode == ("empty list?" if letter == "]" else "empty object?")
             closes = stack[-1:] == ("[" if letter == "]" else "{")
@@ -188,7 +188,7 @@ class Python(Constraint):
         return True
 
 
-DATE = r'"(19|20)\d\d-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])"'
+DATE = r"(19|20)\d\d-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])"
 NO_E = r"[^eE\n]+"
 COMMENT = "a add all and are at by check default empty file find first for from get if in is it item items key last list "
 COMMENT += "make name new next no not of one or queue remove return set size that the this to use value values when with"
