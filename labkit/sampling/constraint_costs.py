@@ -35,30 +35,31 @@ QUEUE = """class Queue:
     #"""
 PROMPTS = {
     "JSON": SETTINGS,
-    "Python": "class Queue:\n    def __init__(self):\n        self.items = []\n\n    def put(self, item):",
+    "Python": "def largest(items):\n",
     "a date": "# 1.0.0: 2019-03-14\n# 1.1.0: 2020-11-02\n# 1.2.0: ",
     "no letter e": QUEUE,
     "word list": QUEUE,
 }
 EDGES = (0.01, 0.1, 0.5, 1.0, 2.0, 4.0)  # nats of -ln Z; between them lie the classes of the right-hand picture
-COUNTS = (1, 4, 16)  # particles on the toy
-ROUNDS = 4  # toy texts a step, of every number of particles
+COUNTS = (1, 8, 64)  # particles on the toy
 TOKENS = 16  # of every text of the shipped constraints, at most
+MASKED = 4  # at every so many of them the whole mask is asked for
 
 
 @dataclass
 class ConstraintCosts(Study):
     """How many questions does a constraint cost, and does the text keep the model's law (P048)?
 
-    On a toy of four letters whose law is known: masking, AWRS with 1, 4 and 16 particles, and throwing away whole texts that
-    disobey, all really run. With the model, the shipped constraints behind prompts of their own: at every token AWRS asks its
-    few, and the whole mask is asked for too (by shared beginnings; once a constraint token by token), which gives the exact Z.
+    On a toy of four letters whose law is known: masking, AWRS with 1, 8 and 64 particles, and throwing away whole texts that
+    disobey, all really run. With the model, the shipped constraints behind prompts of their own: AWRS asks its few questions at
+    every token; at every fourth the whole mask is asked for too (by shared beginnings; once a constraint token by token), which
+    gives the exact Z there.
     """
 
     name, title, paper = "constraints", "Constraints: questions and dead ends", "P048"
     charts = ("constraint_costs", "constraint_toy")
     texts: int = knob(3, 1, 20, unit="texts", label="Texts", help="of every constraint")
-    rounds: int = knob(40, 1, 100, label="Toy rounds", help=f"{ROUNDS} texts each")
+    rounds: int = knob(120, 1, 400, unit="texts", label="Toy texts", help="in every way")
     left: float = knob(0.01, 0.001, 0.9, scale="log", label="Left behind a", help="toy: the chance of c behind a")
 
     def steps(self, session, rng):
@@ -67,8 +68,9 @@ class ConstraintCosts(Study):
         for play, measured in zip_longest(range(self.rounds), self.measured(session, rng)):
             if play is not None:
                 toy.play()
-            known |= {"done": known["of"]} if measured is None else measured
+            known |= measured or {}
             yield Step([], notes={**known, "toy": toy.known()})
+        yield Step([], notes={**known, "done": known["of"], "toy": toy.known()})
 
     def measured(self, session: Session, rng: torch.Generator) -> Iterator[dict]:
         """The shipped constraints in turn, a token at a time: what is known after each."""
@@ -78,23 +80,23 @@ class ConstraintCosts(Study):
         for number in range(self.texts):
             for (name, counts), goal in zip(costs.items(), goals):
                 for place, (tests, mass) in enumerate(self.along(session, name, counts, number == 0, rng), 1):
-                    if mass > 0:
+                    if mass:
                         bins[sum(-log(mass) >= edge for edge in EDGES)].update(moves=1, tests=tests)
                     seen = {one: dict(found) for one, found in costs.items() if found}
                     yield {"done": goal + place, "costs": seen, "bins": [dict(one) for one in bins]}
 
-    def along(self, session, name: str, counts: Counter, scan: bool, rng) -> Iterator[tuple[int, float]]:
-        """Write a text under the constraint `name` and count; gives (tests, exact allowed mass) of every token."""
+    def along(self, session, name: str, counts: Counter, scan: bool, rng) -> Iterator[tuple[int, float | None]]:
+        """Write a text under the constraint `name` and count; the tests of every token, and the exact Z where it is known."""
         ids = session.vocabulary.encode(PROMPTS[name])
         fresh = session.open(ids)
         judge, method = judge_of(name, fresh), AWRS(constraint=name, count=1)
         one = Particle(fresh, judge.start)
         for place in range(TOKENS):
-            before, p = judge.evaluations, law_of(one.session)
-            mass = p[judge.allowed_shared(one.text)].sum().item()
-            counts["shared"] += judge.evaluations - before
-            if scan and place == 0:
-                before = judge.evaluations
+            before, p, mass = judge.evaluations, law_of(one.session), None
+            if place % MASKED == 0:
+                mass = p[judge.allowed_shared(one.text)].sum().item()
+                counts.update(masks=1, shared=judge.evaluations - before)
+            elif scan and place == 1:
                 judge.allowed(one.text)
                 counts["every"] = judge.evaluations - before
             walk, _ = method.move(one, judge, rng)
@@ -107,7 +109,7 @@ class ConstraintCosts(Study):
 class Toy:
     """Texts of the trap written in every way: how many went through a, what they cost, what the weights say of Z."""
 
-    MASKING, AGAIN = "masking", "whole texts again"
+    MASKING, AGAIN = "masking", "start again"
 
     def __init__(self, trap: Trap, rng: torch.Generator):
         self.trap, self.rng = trap, rng
@@ -115,13 +117,12 @@ class Toy:
         self.masses: dict[int, list[float]] = {particles: [] for particles in COUNTS}
 
     def play(self) -> None:
-        """ROUNDS texts in every way."""
-        for _ in range(ROUNDS):
-            self.decode(self.MASKING, LCD())
-            for particles in COUNTS:
-                last = self.decode(f"AWRS, N = {particles}", AWRS(count=particles))
-                self.masses[particles].append(exp(last.notes["logz"]))
-            self.again()
+        """One text in every way."""
+        self.decode(self.MASKING, LCD())
+        for particles in COUNTS:
+            last = self.decode(f"N = {particles}", AWRS(count=particles))
+            self.masses[particles].append(exp(last.notes["logz"]))
+        self.again()
 
     def decode(self, name: str, method: AWRS | LCD) -> Step:
         """One text under the constraint; the last step."""
@@ -152,5 +153,5 @@ class Toy:
         return {
             "exact": {"share": self.trap.share, "masking": self.trap.likely, "mass": self.trap.mass},
             "found": {name: dict(counts) for name, counts in self.found.items()},
-            "masses": {many: [found.mean().item(), found.std().item()] for many, found in masses.items()},
+            "masses": {many: [found.mean().item(), found.std(unbiased=False).item()] for many, found in masses.items()},
         }

@@ -190,12 +190,18 @@ class Python(Constraint):
 
 DATE = r"(19|20)\d\d-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])"
 NO_E = r"[^eE\n]+"
-COMMENT = "a add all and are at by check default empty file find first for from get if in is it item items key last list "
-COMMENT += "make name new next no not of one or queue remove return set size that the this to use value values when with"
+PLAIN_WORDS = """
+a add all also an and any are argument as at be been before by call called can change check class code create data default delete
+do done each element empty end error even exist false file find first for from function get given has have if ignore in index
+into is it item items its just keep key keys last length line list lists make may method more move must name names need new next
+no none not now number numbers object of on one only open or order other out pass path put queue raise read remove return returns
+run same see set should single size so some start stop store string sure test than that the them then there these they this time
+to true try two type up use used user using value values want was we when where which will with work write you
+"""
 SHIPPED = {
     "JSON": Json,
     "Python": Python,
     "a date": lambda: Regex(DATE),
     "no letter e": lambda: Regex(NO_E),
-    "word list": lambda: Words(COMMENT.split()),
+    "word list": lambda: Words(PLAIN_WORDS.split()),
 }  # name -> a fresh one

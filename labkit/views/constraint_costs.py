@@ -9,7 +9,7 @@ from labkit.trace import Trace
 from labkit.views import read
 from labkit.views import theme as themes
 
-COLUMNS = ("constraint", "tokens", "AWRS", "mask, shared beginnings", "mask, every token")
+COLUMNS = ("constraint", "tokens", "AWRS", "mask, shared", "mask, every token")
 
 
 def rows(trace: Trace, upto: int | None = None) -> list[tuple]:
@@ -18,7 +18,7 @@ def rows(trace: Trace, upto: int | None = None) -> list[tuple]:
     notes = shown[-1].notes if shown else {"toy": {}}
     _ = notes["toy"]  # others have costs too
     return [
-        (name, one["moves"], one["tests"] / one["moves"], one["shared"] / one["moves"], one["every"])
+        (name, one["moves"], one["tests"] / one["moves"], one["shared"] / one["masks"], one.get("every"))
         for name, one in notes.get("costs", {}).items()
     ]
 
@@ -32,8 +32,9 @@ def constraint_costs(trace: Trace, upto: int | None = None, *, theme: str = "lig
     figure.update_layout(title="How many questions does a token cost?", meta={"words": _words(table), "height": 290})
     decades = {"type": "log", "range": [0, 4.3], "tickvals": [1, 10, 100, 1000, 10000]}
     figure.update_layout(yaxis={**decades, "title": "questions a token"})
-    figure.update_layout(yaxis2={"title": "questions of AWRS", "rangemode": "tozero"})
-    figure.update_layout(xaxis={"showgrid": False}, xaxis2={"title": "−ln Z, nats", "type": "category", "showgrid": False})
+    figure.update_layout(yaxis2={**decades, "title": "of AWRS"})
+    figure.update_layout(xaxis={"showgrid": False, "tickangle": 0})
+    figure.update_layout(xaxis2={"title": "−ln Z there, nats from", "type": "category", "showgrid": False, "tickangle": 0})
     looks = (
         (2, {"color": ink["draft"]}),
         (3, {"color": ink["draft-tint"], "line": {"color": ink["edge"], "width": 1}}),
@@ -42,11 +43,11 @@ def constraint_costs(trace: Trace, upto: int | None = None, *, theme: str = "lig
     for column, marker in looks:
         if table:
             figure.add_bar(
-                x=[row[0] for row in table],
+                x=[row[0].replace(" ", "<br>", 1) for row in table],
                 y=[row[column] for row in table],
                 name=COLUMNS[column],
                 marker=marker,
-                hovertext=[f"{row[0]}, {COLUMNS[column]}: {row[column]:,.1f} questions a token" for row in table],
+                hovertext=[f"{row[0]}, {COLUMNS[column]}: {row[column] or 0:,.1f} questions a token" for row in table],
                 hoverinfo="text",
                 row=1,
                 col=1,
@@ -69,15 +70,13 @@ def constraint_costs(trace: Trace, upto: int | None = None, *, theme: str = "lig
 
 
 def _names(edges: list[float]) -> list[str]:
-    return [f"{low:g}–{high:g}" for low, high in zip([0, *edges], edges)] + [f"{edge:g}+" for edge in edges[-1:]]
+    return [f"{edge:g}".removeprefix("0") or "0" for edge in (0.0, *edges)]
 
 
 def _words(table: list[tuple]) -> str:
     if not table:
         return "First the toy is played; then every constraint is put to the test behind a prompt of its own."
     tokens, asked = sum(row[1] for row in table), sum(row[1] * row[2] for row in table)
-    worst = min(row[4] / row[2] for row in table)
-    return (
-        f"AWRS asks {asked / tokens:.1f} questions a token over {tokens} tokens; masking asks, "
-        f"whatever the constraint, at least {worst:,.0f} times as many."
-    )
+    ratios = [row[4] / row[2] for row in table if row[4]]
+    more = f"; masking asks {min(ratios):,.0f} to {max(ratios):,.0f} times as many" if ratios else ""
+    return f"AWRS asks {asked / tokens:.1f} questions a token over {tokens} tokens{more}."

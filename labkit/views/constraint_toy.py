@@ -10,6 +10,7 @@ from labkit.views import read
 from labkit.views import theme as themes
 from labkit.views.acceptance import wilson
 
+MASKING, AGAIN = "masking", "start again"  # ways that the study names so; the others are AWRS
 COLUMNS = ("way", "texts", 'share of "ac"', "low (95 % Wilson)", "high (95 % Wilson)", "questions a text", "forwards a text")
 
 
@@ -32,20 +33,19 @@ def constraint_toy(trace: Trace, upto: int | None = None, *, theme: str = "light
     figure = make_subplots(1, 2, column_widths=[0.62, 0.38], horizontal_spacing=0.12, figure=go.Figure(layout={"template": {}}))
     figure.update_layout(title="Does masking keep the model's law?", meta={"words": _words(toy), "height": 290}, showlegend=False)
     figure.update_layout(yaxis={"title": 'share of "ac"', "range": [0, 1]})
-    figure.update_layout(yaxis2={"title": "estimate of Z", "rangemode": "tozero"})
-    figure.update_layout(xaxis={"showgrid": False}, xaxis2={"type": "category", "title": "particles", "showgrid": False})
+    figure.update_layout(yaxis2={"title": "estimate of Z"})
+    figure.update_layout(xaxis={"showgrid": False, "tickangle": 0, "title": "way of writing (AWRS by particles N)"})
+    figure.update_layout(xaxis2={"type": "category", "title": "particles", "showgrid": False})
     if not toy:
         return figure
-    weak, strong = themes.hatched(ink["refuse"], ink["refuse-tint"]), {"color": ink["draft"]}
-    plain = {"color": ink["target"], "line": {"color": ink["target-edge"], "width": 1}}
-    kinds = {"masking": weak, "whole texts again": plain}
+    colours = {MASKING: ink["refuse-tint"], AGAIN: ink["target"]}
     figure.add_bar(
-        x=[name for name, *_ in table],
+        x=[name.replace("start ", "start<br>") for name, *_ in table],
         y=[row[2] for row in table],
         marker={
-            "color": [kinds.get(row[0], strong)["color"] for row in table],
+            "color": [colours.get(row[0], ink["draft"]) for row in table],
             "line": {"color": ink["edge"], "width": 1},
-            "pattern": {"shape": ["/" if row[0] == "masking" else "" for row in table], "fgcolor": ink["refuse"], "size": 6},
+            "pattern": {"shape": ["/" if row[0] == MASKING else "" for row in table], "fgcolor": ink["refuse"], "size": 6},
         },
         error_y={
             "type": "data",
@@ -72,10 +72,11 @@ def constraint_toy(trace: Trace, upto: int | None = None, *, theme: str = "light
         row=1,
         col=2,
     )
+    highest = max([toy["exact"]["mass"], *(mean + spread for mean, spread in masses.values())])
+    figure.update_layout(yaxis2={"range": [0, 1.1 * highest]})
     dashed = {"dash": "5px,4px", "color": ink["ink"], "width": 1.5}
     for level, column in ((toy["exact"]["share"], 1), (toy["exact"]["mass"], 2)):
-        words = {"annotation_text": f"exact {level:.3f}", "annotation_position": "top right"}
-        figure.add_hline(y=level, line=dashed, row=1, col=column, **words)
+        figure.add_hline(y=level, line=dashed, row=1, col=column)
     return figure
 
 
@@ -85,6 +86,6 @@ def _words(toy: dict) -> str:
     exact = toy["exact"]
     ratio = exact["masking"] / exact["share"]
     return (
-        f'The model writes a first with {exact["masking"]:g}; of the texts that obey only {exact["share"]:.1%} are "ac". '
-        f"Masking writes it {ratio:.1f} times too often. Bars on the right are standard deviations of one run."
+        f'The model begins with a {exact["masking"]:.0%} of the time; of the texts that obey {exact["share"]:.1%} are "ac": '
+        f"masking writes it {ratio:.1f} times too often. Dashed: exact (Z = {exact['mass']:.3f}); right: the spread of one run."
     )

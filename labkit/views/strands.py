@@ -63,7 +63,7 @@ def strands(trace: Trace, upto: int | None = None, *, theme: str = "light") -> g
     some = [knot for knot in every if knot.step > last - WIDEST]
     count = 1 + max((knot.slot for knot in every), default=0)
     figure = go.Figure(layout={"template": {}})
-    colours = [ink[name] for name in ("draft", "target-edge", "e4", "here", "refuse", "edge")]
+    colours = [ink[name] for name in ("draft", "target-edge", "here", "e4", "edge", "refuse")]
     for line in sorted({knot.line for knot in some}):
         for width in sorted({_width(knot.share) for knot in some if knot.line == line}):
             own = [knot for knot in some if knot.line == line and _width(knot.share) == width and knot.logw is not None]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import log10
+
 import plotly.graph_objects as go
 
 from labkit.trace import Trace
@@ -10,7 +12,7 @@ from labkit.views import theme as themes
 from labkit.views.text import label, piece
 
 COLUMNS = ("test", "token", "p", "rank", "allowed")
-NAMED = 12  # tests that have room for their token's text
+NAMED, NUMBERED = 5, 20  # so many tests have room for their token's text, and for their number
 
 
 def rows(trace: Trace, upto: int | None = None) -> list[tuple]:
@@ -29,23 +31,23 @@ def walk(trace: Trace, upto: int | None = None, *, theme: str = "light") -> go.F
     ink = themes.colours(theme)
     table, shown = rows(trace, upto), read.steps(trace, upto)
     notes = shown[-1].notes if shown else {}
+    size = notes.get("size", 10)
     figure = go.Figure(layout={"template": {}})
     if notes:
         line = {"color": ink["edge"], "width": 1.5}
         ranks, chances = zip(*[(rank + 1, p) for rank, p in notes["curve"]])
         figure.add_scatter(x=ranks, y=chances, mode="lines", line=line, name="the model's law", hoverinfo="skip")
-    names = len(table) <= NAMED
     cross = {"symbol": "x-thin", "size": 11, "line": {"color": ink["refuse"], "width": 2.5}}
     dot = {"symbol": "circle", "size": 13, "color": ink["draft"], "line": {"color": ink["ink"], "width": 1}}
-    looks = (("refused", False, cross, "bottom left"), ("allowed", True, dot, "top right"))
+    looks = (("refused", False, cross, "bottom center"), ("allowed", True, dot, "top center"))
     for name, verdict, marker, side in looks:
         some = [row for row in table if row[4] == verdict]
         if some:
             figure.add_scatter(
                 x=[row[3] for row in some],
                 y=[row[2] for row in some],
-                mode="markers+text" if names else "markers",
-                text=[f"{row[0]} {label(row[1], 12)}" for row in some] if names else None,
+                mode="markers+text" if len(table) <= NUMBERED else "markers",
+                text=[f"{row[0]} {label(row[1], 12)}" if len(table) <= NAMED else f"{row[0]}" for row in some],
                 textposition=side,
                 textfont={"family": themes.CODE_FONT, "size": 12, "color": ink["ink"]},
                 marker=marker,
@@ -56,7 +58,7 @@ def walk(trace: Trace, upto: int | None = None, *, theme: str = "light") -> go.F
     figure.update_layout(
         title="Which tokens was the constraint asked about?",
         meta={"words": _words(notes), "height": 280},
-        xaxis={"type": "log", "title": "rank of the token", "showgrid": False, "nticks": 6},
+        xaxis={"type": "log", "title": "rank of the token", "range": [-0.25, log10(size) + 0.05], "showgrid": False, "dtick": 1},
         yaxis={"type": "log", "title": "p", "exponentformat": "power", "nticks": 6},
     )
     return figure
