@@ -52,8 +52,9 @@ class AWRS(Method):
     Tokens are emitted as soon as all particles agree on them, the rest at the end, when one particle is drawn by weight. At
     the last token that was asked for the end is forced: its weight is that of the end, 0 when the text is not complete.
 
-    At temperature 0 there is nothing to weigh: one particle takes the likeliest allowed token. Each particle's forward is its
-    own call; the paper's run as a batch. Raises `LabError` when no particle can go on.
+    At temperature 0 there is nothing to weigh: one particle takes the likeliest allowed token, and no end is forced. Each
+    particle's forward is its own call; the paper's run as a batch. A text that is branched on the bench starts its constraint
+    anew at the branch. Raises `LabError` when no particle can go on.
     """
 
     name, title, paper, lossless = "awrs", "AWRS with SMC", "P048", False
@@ -101,19 +102,19 @@ class AWRS(Method):
 
     def move(self, particle: Particle, judge: Judge | None, rng: torch.Generator) -> tuple[Walk, torch.Tensor]:
         """One token more for `particle`, and its weight; the walk it took, and the law [V] it walked on."""
-        p, text = law_of(particle.session), particle.text
-        if judge and len(particle.ids) + 1 == particle.session.room:
+        session, text = particle.session, particle.text
+        p, last = law_of(session), len(particle.ids) + 1 == session.room
+        if judge and last and not session.law.greedy:
             walk = forced_end(p, judge, text, rng)
         else:
-            walk = self.walk(p, lambda token: judge is None or judge.allows(text, token), rng, particle.session.law.greedy)
+            walk = self.walk(p, lambda token: judge is None or judge.allows(text, token), rng, session.law.greedy)
         particle.logw += log(walk.weight) if walk.weight > 0 else -inf
         if walk.token is not None:
-            ends = judge.ends if judge else particle.session.ends
-            particle.ended = walk.token in ends
+            particle.ended = last or walk.token in (judge.ends if judge else session.ends)
             particle.ids.append(walk.token)
-            particle.beliefs += beliefs(particle.session.logits[None], [walk.token], "laws" in particle.session.keep)
+            particle.beliefs += beliefs(session.logits[None], [walk.token], "laws" in session.keep)
             particle.text += judge.spellings[walk.token] if judge else b""
-            particle.session.push(walk.token)
+            session.push(walk.token)
         return walk, p
 
     def walk(self, p, allows, rng, greedy: bool = False) -> Walk:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from labkit.errors import LabError
+from labkit.law import NOT_NUMBERS
 from labkit.lm import Session
 from labkit.sampling.constraints import Judge
 from labkit.sampling.shipped_constraints import SHIPPED
@@ -29,10 +31,16 @@ def judge_of(constraint: str, session: Session) -> Judge | None:
 
 
 def law_of(session: Session) -> Tensor:
-    """The law of the next token, [V] on the CPU in float64; at temperature 0 the model's own, of which the best is taken."""
+    """The law of the next token, [V] on the CPU in float64; at temperature 0 the model's own, of which the best is taken.
+
+    Raises `LabError` when it holds a NaN.
+    """
     logits = session.logits.double().cpu()
     law = logits.softmax(-1) if session.law.greedy else session.law(logits)
-    return law / law.sum()
+    mass = law.sum()
+    if mass.isnan():
+        raise LabError(NOT_NUMBERS)
+    return law / mass
 
 
 def tests_of(p: Tensor, tests: list[tuple[int, bool]]) -> list[list]:

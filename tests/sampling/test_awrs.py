@@ -200,6 +200,12 @@ def test_without_a_constraint_it_has_the_law_of_the_model(traced):
     assert chisquare([counts[text] for text in due], [seeds * chance for chance in due.values()], sum_check=False).pvalue > 1e-3
 
 
+def test_particles_without_a_constraint_end_where_the_text_is_cut(shipped32, traced):
+    knobs = {"constraint": NONE, "count": 3}
+    trace = traced(shipped32, "awrs", prompt="import os", knobs=knobs, temperature=1.0, max_new_tokens=6)
+    assert len(trace.ids) == 6 and len(trace.steps) == 6 and trace.closing.reason == "length"
+
+
 def test_greedy_takes_the_likeliest_allowed_token(toy):
     session = toy(0.0)
     p = session.logits.softmax(-1)
@@ -243,7 +249,7 @@ def test_a_prompt_that_is_no_python(shipped32, traced):
 
 
 def test_the_same_seed_writes_the_same(shipped32, traced):
-    asked = {"prompt": PROMPTS["Python"], "knobs": {"constraint": "Python", "count": 3}, "temperature": 0.8, "max_new_tokens": 8}
+    asked = {"prompt": PROMPTS["Python"], "knobs": {"constraint": "Python", "count": 4}, "temperature": 0.8, "max_new_tokens": 24}
     first, second = (traced(shipped32, "awrs", seed=4, **asked) for _ in range(2))
     assert [step.notes for step in first.steps] == [step.notes for step in second.steps]
     assert Python().may_become(PROMPTS["Python"] + shipped32.vocabulary.decode(first.ids[:-1]))
