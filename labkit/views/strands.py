@@ -13,7 +13,7 @@ from labkit.views import theme as themes
 from labkit.views.text import label, piece
 
 COLUMNS = ("step", "particle", "token", "ln weight", "share of the weight", "came from")
-WIDEST = 16  # steps drawn, the last ones
+WIDEST = 10  # steps drawn, the last ones
 TEXTS = 12  # particles beside which token texts have room
 WIDTHS = ((0.3, 8.0), (0.1, 5.0), (0.02, 2.5), (0.0, 1.0))  # from this share of the weight on, pixels
 
@@ -78,7 +78,8 @@ def strands(trace: Trace, upto: int | None = None, *, theme: str = "light") -> g
         meta={"words": _words(notes, every), "height": min(420, max(170, 110 + 22 * count))},
         showlegend=False,
         xaxis={"title": "step", "range": [max(last - WIDEST, 0) - 0.1, max(last, 4) + 0.7], "showgrid": False, "tickformat": "d"},
-        yaxis={"title": "particle", "range": [count + 0.7, 0.3], "showgrid": False, "tickformat": "d", "nticks": 8},
+        yaxis={"title": "particle", "range": [count + 0.7, 0.3], "showgrid": False, "tick0": 1},
+        yaxis_dtick=1 if count <= TEXTS else 9,
     )
     return figure
 
@@ -93,7 +94,7 @@ def _marks(trace: Trace, some: list[Knot], count: int, ink: dict[str, str]) -> l
     found = []
     for name, is_it, symbol, fill in kinds:
         own = [knot for knot in some if is_it(knot)]
-        texts = [label(piece(trace, knot.token), 7) if knot.token is not None else "" for knot in own]
+        texts = [label(piece(trace, knot.token), 6) if knot.token is not None else "" for knot in own]
         edge = {"color": fill if symbol == "x-thin" else ink["ink"], "width": 2 if symbol == "x-thin" else 1}
         marker = {"symbol": symbol, "size": 7, "color": fill, "line": edge}
         if own:

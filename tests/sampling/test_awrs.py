@@ -16,10 +16,11 @@ from labkit.errors import LabError, PromptError
 from labkit.law import Law
 from labkit.lm import Session
 from labkit.sampling.awrs import AWRS, GEOMETRIC, RECURSIVE, agreed
-from labkit.sampling.constraint_costs import PROMPTS
+from labkit.sampling.constraint_costs import PROMPTS, Toy
 from labkit.sampling.ground import NONE
 from labkit.sampling.lcd import EVERY, LCD, SHARED
 from labkit.sampling.shipped_constraints import SHIPPED, Python, Regex
+from labkit.sampling.toy import Trap
 
 END, START, ROOM = 5, 2, 4  # of six letters "f" ends the text; three others before it at most
 PATTERN = "a|b[cd]?|(cc|dd|ed)e"
@@ -222,6 +223,23 @@ def test_masking_counts_its_questions(toy, ask):
     p = session.law(session.runner.table[[START]])[0]
     assert step.notes["asked"] == 6, "six letters, none begins like another"
     assert step.notes["z"] == [pytest.approx(p[:5].sum().item())]
+
+
+def test_the_trap():
+    """Masking writes "ac" with 0.9, throwing whole texts away with the exact 1/11; weights are right on average for every N."""
+    trap, plays = Trap(), 80
+    toy = Toy(trap, torch.Generator().manual_seed(6))
+    for _ in range(plays):
+        toy.play()
+    known, shares = toy.known(), {name: found["trapped"] / plays for name, found in toy.found.items()}
+    for name, due in (("masking", 0.9), ("N = 1", 0.9), ("start again", trap.share)):
+        assert abs(shares[name] - due) < 4 * (due * (1 - due) / plays) ** 0.5
+    assert shares["N = 64"] < 0.3 < shares["N = 8"] < 0.75
+    for mean, spread in known["masses"].values():
+        assert abs(mean - trap.mass) < 4 * spread / plays**0.5
+    asked = {name: found["asked"] / plays for name, found in toy.found.items()}
+    assert asked["N = 1"] < 5 < asked["masking"] <= 3 * trap.vocabulary
+    assert asked["start again"] == pytest.approx(1 / trap.mass, rel=0.4), "a question for every text thrown away"
 
 
 # -- where nothing can go on -------------------------------------------------------------------------------------------

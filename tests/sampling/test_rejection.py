@@ -210,6 +210,15 @@ def test_the_papers_choice_of_form():
     assert all(2 / weight == pytest.approx(round(2 / weight)) for weight in more) and len(more) > 4
 
 
+def test_questions_grow_with_the_disagreement():
+    """The less of p is allowed, the more tests a token costs: with -ln Z, the divergence of what is asked from what is likely."""
+    p, rng, means = (-0.15 * torch.arange(60, dtype=torch.float64)).softmax(0), torch.Generator().manual_seed(2), []
+    for first in (0, 5, 12, 20, 30):  # all from this token on are allowed
+        walks = [AWRS().walk(p, lambda token, first=first: token >= first, rng) for _ in range(300)]
+        means.append(sum(len(walk.tests) for walk in walks) / 300)
+    assert means[0] == 2 and means == sorted(means) and means[-1] > 8
+
+
 def test_giving_up():
     p, rng = law(SEVEN), torch.Generator().manual_seed(0)
     for walk in (lambda: geometric(p, {4}.__contains__, rng, 2, 2), lambda: recursive(p, {4}.__contains__, rng, 2)):
