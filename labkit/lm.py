@@ -62,7 +62,8 @@ class Session:
         self.ledger = Ledger()
         self.memory = {} if memory is None else memory  # what a method keeps across requests, per target model
         self.keep: frozenset[str] = frozenset()  # of trace.Request.keep
-        self.vocabulary = None  # `models.Vocabulary`, for studies that bring texts of their own; decoders get along without
+        self.vocabulary = None  # `models.Vocabulary`, for studies that bring texts of their own, and for constraints on text
+        self.room: int | None = None  # new tokens asked for, where known: for decoders that must come to an end in time
         self.ends: frozenset[int] = frozenset()  # tokens that end a text
         self._logits: Tensor | None = None  # at the context's end, when known
         self._prompt: Tensor | None = None  # [S, V] at every place, until something is pushed

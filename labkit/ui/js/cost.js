@@ -107,6 +107,7 @@ function costSentence(mine, plain, self) {
   if (calls < 0.995) return `${(1 / calls).toFixed(2)} × the target calls of plain decoding, ${time.toFixed(2)} × its time.`;
   const saved = calls >= 1.005 ? `${calls.toFixed(1)} × fewer target calls` : "No target call saved";
   const draftTime = mine.draft_seconds > 0 ? `: ${counted(mine.draft_forwards, "draft call")} took ${saySeconds(mine.draft_seconds)}` : "";
+  if (calls < 1.005 && time > 1.02 && !mine.draft_forwards) return `${(1 / calls).toFixed(1)} × the target calls and ${time.toFixed(2)} × the time of plain decoding.`;
   if (time > 1.02) return `${saved}, yet ${time.toFixed(2)} × the time${draftTime}. Try fewer drafts a step.`;
   if (time < 0.98) return `${saved} and ${(1 / time).toFixed(2)} × faster by the clock${mine.draft_forwards ? draftTime.replace(":", ", though") : ""}.`;
   return `${saved}, and the same time by the clock${draftTime}.`;
