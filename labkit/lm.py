@@ -62,7 +62,9 @@ class Session:
         self.ledger = Ledger()
         self.memory = {} if memory is None else memory  # what a method keeps across requests, per target model
         self.keep: frozenset[str] = frozenset()  # of trace.Request.keep
-        self.vocabulary = None  # `models.Vocabulary`, for studies that bring texts of their own; decoders get along without
+        self.vocabulary = None  # `models.Vocabulary`, for studies that bring texts of their own, and for constraints on text
+        self.room: int | None = None  # new tokens asked for, where known: for decoders that must come to an end in time
+        self.ends: frozenset[int] = frozenset()  # tokens that end a text
         self._logits: Tensor | None = None  # at the context's end, when known
         self._prompt: Tensor | None = None  # [S, V] at every place, until something is pushed
         self._scored: Tree | None = None
@@ -223,6 +225,7 @@ class Session:
         """A fresh session over the same models, with the same law, behind `ids`; it counts into this session's ledger."""
         twin = Session(self.runner, ids, self.law, self.draft.open(ids) if self.draft else None, self.memory)
         twin.ledger, twin.keep, twin.vocabulary = self.ledger, self.keep, self.vocabulary
+        twin.ends = self.ends
         return twin
 
     def fork(self, n: int = 1) -> list[Session]:

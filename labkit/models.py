@@ -65,13 +65,24 @@ class Vocabulary:
         name = self.tokenizer.convert_ids_to_tokens(token) if token < self.size else None
         if name is None:
             return f"<{token}>"  # models may have more rows than the tokenizer has tokens
-        if name in self.tokenizer.all_special_tokens or token in self.tokenizer.added_tokens_decoder:
-            return name
+        return name if token in self._marks else self._spelled(name).decode("utf-8", "backslashreplace")
+
+    def spelling(self, token: int) -> bytes:
+        """The bytes that one token adds to a text: none for a special token, maybe a part of a character for others."""
+        name = self.tokenizer.convert_ids_to_tokens(token) if token < self.size else None
+        return b"" if name is None or token in self._marks else self._spelled(name)
+
+    def _spelled(self, name: str) -> bytes:
         if self._bytes and all(letter in self._bytes for letter in name):
-            return bytes(self._bytes[letter] for letter in name).decode("utf-8", "backslashreplace")
+            return bytes(self._bytes[letter] for letter in name)
         if name.startswith("<0x") and name.endswith(">"):
-            return bytes([int(name[3:-1], 16)]).decode("utf-8", "backslashreplace")
-        return name.replace("▁", " ")
+            return bytes([int(name[3:-1], 16)])
+        return name.replace("▁", " ").encode()
+
+    @cached_property
+    def _marks(self) -> set[int]:
+        """Tokens that stand for no text."""
+        return {*self.tokenizer.all_special_ids, *self.tokenizer.added_tokens_decoder}
 
     @cached_property
     def _bytes(self) -> dict[str, int]:

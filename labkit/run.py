@@ -39,6 +39,7 @@ def open_session(pair: Pair, request: Request, ids: list[int], with_draft: bool)
     draft = Session(pair.draft, ids, law) if with_draft else None
     session = Session(pair.target, ids, law, draft, pair.memory)
     session.keep, session.vocabulary = frozenset(request.keep), pair.vocabulary
+    session.room, session.ends = request.max_new_tokens, pair.ends
     return session
 
 

@@ -113,6 +113,9 @@ class Letters:
     def pieces(self, tokens) -> dict[int, str]:
         return {token: self.piece(token) for token in tokens}
 
+    def spelling(self, token: int) -> bytes:
+        return self.piece(token).encode()
+
 
 def letters_pair(style: str, vocabulary: int = 5, noise: float = 0.2, spread: float = 0.25, ends=(), **more) -> Pair:
     """A pair over `vocabulary` letters, in float64: laws small enough to enumerate."""
