@@ -27,7 +27,20 @@ _HEAD = re.compile(rb"[0-9A-Za-z_\x80-\xff]*")  # the bytes of an identifier; an
 _MODULE = re.compile(r"(?:^|[^\w.])(\w+)\.\Z")
 _IMPORTED = r"^\s*import (?:\w+, *)*{0}\b"
 JEDI, TABLE, OFF = "jedi", "table of modules", "off"
-MODULES = ("collections", "functools", "itertools", "json", "math", "operator", "os", "random", "re", "string", "sys", "time")
+MODULES = (
+    "collections",
+    "functools",
+    "itertools",
+    "json",
+    "math",
+    "operator",
+    "os",
+    "random",
+    "re",
+    "string",
+    "sys",
+    "time",
+)
 NOTED, LISTED = 12, 60  # tokens and names that travel with a step
 
 Names = tuple[bytes, ...]
@@ -42,8 +55,12 @@ class Heads:
 
     def __init__(self, spellings: list[bytes], ends: Iterable[int]):
         self.spellings = spellings
-        self.whole: dict[bytes, list[int]] = defaultdict(list)  # tokens that are a piece of an identifier and nothing else
-        self.broken: dict[bytes, list[int]] = defaultdict(list)  # those that break one off, by what stands before the break
+        self.whole: dict[bytes, list[int]] = defaultdict(
+            list
+        )  # tokens that are a piece of an identifier and nothing else
+        self.broken: dict[bytes, list[int]] = defaultdict(
+            list
+        )  # those that break one off, by what stands before the break
         for token, spelled in enumerate(spellings):
             head = _HEAD.match(spelled).group()
             if spelled:
@@ -146,7 +163,9 @@ def cut(logits: Tensor, allowed: list[int]) -> Tensor:
     """`logits` [V] with everything else at -inf; unchanged when nothing is allowed, since a text has to go on."""
     if not allowed:
         return logits
-    return torch.full_like(logits, -torch.inf).index_copy_(0, place := torch.tensor(allowed, device=logits.device), logits[place])
+    return torch.full_like(logits, -torch.inf).index_copy_(
+        0, place := torch.tensor(allowed, device=logits.device), logits[place]
+    )
 
 
 def _notes(logits: Tensor, legal: Tensor, names: Names | None, token: int) -> dict:
@@ -157,6 +176,6 @@ def _notes(logits: Tensor, legal: Tensor, names: Names | None, token: int) -> di
     notes = {"tokens": [wanted.tolist(), [token]], "p": p[wanted].tolist(), "passed": passed, "written": token}
     notes["kept"] = float(p[legal.isfinite()].sum())  # mass of what may pass
     if names is not None:
-        left = sorted(name.decode(errors="replace") for name in names)
+        left = sorted((name.decode(errors="replace") for name in names), key=lambda name: (name.startswith("_"), name))
         notes |= {"names": left[:LISTED], "known": len(left)}
     return notes

@@ -83,7 +83,7 @@ def test_every_legal_name_can_be_written(shipped32):
     pair = shipped32
     heads = Heads([pair.vocabulary.spelling(token) for token in range(pair.vocabulary.size)], pair.ends)
     for name in ("apples", "__class__", "größe", "x"):
-        monitor = Monitor(heads, lambda text: [name, "other"], b"a.")
+        monitor = Monitor(heads, lambda text, name=name: [name, "other"], b"a.")
         for byte in name.encode():
             token = heads.spellings.index(bytes([byte]))
             assert token in heads.allowed(monitor.names)
@@ -110,7 +110,9 @@ def test_nothing_known_lets_everything_pass():
     logits = torch.randn(5)
     assert cut(logits, []) is logits
     heads = Heads([b"a", b"."], [])
-    assert Monitor(heads, lambda text: [], b"x.").names is None and Monitor(heads, lambda text: None, b"x.").names is None
+    assert (
+        Monitor(heads, lambda text: [], b"x.").names is None and Monitor(heads, lambda text: None, b"x.").names is None
+    )
 
 
 # -- decoding ----------------------------------------------------------------------------------------------------------
