@@ -20,3 +20,8 @@ def topics() -> dict[str, list[str]]:
     """Two narrow topics, each a list of places in one held-out file, in an order that stays: what streams are made of."""
     found = json.loads((DATA / "prompts" / "topics.json").read_text())
     return {name: topic["prompts"] for name, topic in found.items()}
+
+
+def attributes() -> list[dict[str, str]]:
+    """Places behind a dot in held-out files: "before" it, "after" the function it stands in, the "name" that was written."""
+    return json.loads((DATA / "prompts" / "attributes.json").read_text())

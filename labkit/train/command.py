@@ -236,6 +236,22 @@ def topics(file: Annotated[Path, typer.Argument(help="JSON file to write.")]) ->
     typer.echo(f"written: {file}")
 
 
+@app.command(epilog="Example: labkit train attributes data/prompts/attributes.json")
+def attributes(
+    file: Annotated[Path, typer.Argument(help="JSON file to write.")],
+    count: Annotated[int, typer.Option(help="How many places.", min=1)] = 48,
+) -> None:
+    """Write places behind a dot in held-out files, where a name has to be guessed."""
+    from labkit.train.prompts import attribute_places, write_prompts
+
+    try:
+        write_prompts(attribute_places(count), file)
+    except ValueError as error:
+        typer.echo(f"Error: {error}", err=True)
+        raise typer.Exit(2) from None
+    typer.echo(f"written: {file}")
+
+
 @app.command(epilog="Example: labkit train adaspec --steps 1000 --seeds 3")
 def adaspec(
     out: Out = DEFAULT_OUT,

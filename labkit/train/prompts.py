@@ -1,8 +1,10 @@
 """Held-out prompts: beginnings of files and functions that training here leaves out, for benches and tests."""
 
+import ast
 import json
 import random
 import re
+import sys
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable
@@ -21,6 +23,7 @@ TOPICS = {  # narrow ones, which a draft can learn: one held-out file each
 TOPIC_PROMPTS, TOPIC_LENGTH = 144, 240  # prompts a topic; characters a prompt, at least
 LENGTHS = (40, 200)  # tokens
 PER_FILE = 3
+BEFORE, AFTER = 4_000, 6_000  # characters in front of an attribute's dot and behind its function, at most
 _BLOCK = re.compile(r"^(?:@\w.*\n)*(?:class|def|async def) ", re.MULTILINE)
 _HEADER = re.compile(r"\A(?:#.*\n|\s*\n)+")  # a licence header says nothing about code
 
@@ -66,6 +69,46 @@ def topic_prompts(seed: int = 0) -> dict[str, dict]:
             raise ValueError(f"{source} gives {len(cut)} prompts, fewer than {TOPIC_PROMPTS}: choose a longer file")
         found[topic] = {"source": source, "prompts": cut[:TOPIC_PROMPTS]}
     return found
+
+
+def attribute_places(count: int = 48, seed: int = 0) -> list[dict[str, str]]:
+    """`count` places behind a dot as {"source", "before", "after", "name"}, at most two a held-out file.
+
+    The dot follows `self` in a method, or a module of the standard library; `name` is the attribute that is read there. "after"
+    is what stands behind the function around it: what an editor would know. Raises ValueError when there are fewer.
+    """
+    rng, found = random.Random(seed), []
+    documents = [one for one in corpus.documents(corpus.sources()) if corpus.is_held_out(one.digest)]
+    for document in sorted(documents, key=lambda one: one.digest):
+        places = list(_places(document.text))
+        found += [{"source": document.source, **place} for place in rng.sample(places, min(2, len(places)))]
+    rng.shuffle(found)
+    if len(found) < count:
+        raise ValueError(f"the held-out files give {len(found)} places, fewer than {count}: ask for fewer")
+    return found[:count]
+
+
+def _places(text: str) -> Iterable[dict[str, str]]:
+    """Every attribute of `self` or of an imported standard module that is read inside a function of the file."""
+    try:
+        tree = ast.parse(text)
+    except (SyntaxError, ValueError):  # another version's syntax
+        return
+    lines = text.splitlines(keepends=True)
+    names = {name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names if not name.asname}
+    roots = {"self"} | (names & sys.stdlib_module_names)
+    for function in ast.walk(tree):
+        if not isinstance(function, ast.FunctionDef):
+            continue
+        for node in ast.walk(function):
+            if not (isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load) and isinstance(node.value, ast.Name)):
+                continue
+            line = lines[node.value.end_lineno - 1].encode()
+            before = "".join(lines[: node.value.end_lineno - 1]) + line[: node.value.end_col_offset].decode() + "."
+            right = line[node.value.end_col_offset :].decode().startswith(f".{node.attr}")
+            if node.value.id in roots and right and len(before) <= BEFORE:
+                after = "".join(lines[function.end_lineno :])[:AFTER]
+                yield {"before": before, "after": after, "name": node.attr}
 
 
 def write_prompts(prompts: list | dict, file: Path) -> None:

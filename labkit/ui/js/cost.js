@@ -95,19 +95,24 @@ function drawCost(store, lane) {
       html("dd", {}, html("span", {}, self ? "plain" : "this run"), html("span", { class: "t" }, bar(a, "")), html("span", { class: "num" }, say(a))),
       self ? null : html("dd", {}, html("span", {}, "plain"), html("span", { class: "t" }, bar(b, " plain")), html("span", { class: "num" }, b === null ? "–" : say(b))));
   });
-  return [big, ...pairs, html("p", { class: "tl-note" }, costSentence(mine, plain, self))];
+  return [big, ...pairs, html("p", { class: "tl-note" }, costSentence(mine, plain, self, draftsNow(store, lane)))];
+}
+
+/** Does the method on show propose tokens before the target looks? */
+function draftsNow(store, lane) {
+  const name = lane.opening?.request?.method;
+  return lane.steps.some((step) => step.tree) || Boolean(store.engine?.methods.find((one) => one.name === name)?.drafts);
 }
 
 /** One honest sentence: what was saved, what it cost, whether the clock agrees. */
-function costSentence(mine, plain, self) {
+function costSentence(mine, plain, self, drafts) {
   if (self) return `${counted(mine.tokens, "token")}, one target call each: this is the measure for every other method.`;
   if (!plain) return "Plain decoding of the same length: not yet measured.";
   const calls = plain.target_forwards / Math.max(1, mine.target_forwards);
   const time = mine.seconds / plain.seconds;
-  if (calls < 0.995) return `${(1 / calls).toFixed(2)} × the target calls of plain decoding, ${time.toFixed(2)} × its time.`;
+  if (!drafts || calls < 0.995) return `${(1 / calls).toFixed(2)} × the target calls of plain decoding, ${time.toFixed(2)} × its time.`;
   const saved = calls >= 1.005 ? `${calls.toFixed(1)} × fewer target calls` : "No target call saved";
   const draftTime = mine.draft_seconds > 0 ? `: ${counted(mine.draft_forwards, "draft call")} took ${saySeconds(mine.draft_seconds)}` : "";
-  if (calls < 1.005 && time > 1.02 && !mine.draft_forwards) return `${(1 / calls).toFixed(1)} × the target calls and ${time.toFixed(2)} × the time of plain decoding.`;
   if (time > 1.02) return `${saved}, yet ${time.toFixed(2)} × the time${draftTime}. Try fewer drafts a step.`;
   if (time < 0.98) return `${saved} and ${(1 / time).toFixed(2)} × faster by the clock${mine.draft_forwards ? draftTime.replace(":", ", though") : ""}.`;
   return `${saved}, and the same time by the clock${draftTime}.`;
