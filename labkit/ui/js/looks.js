@@ -40,7 +40,7 @@ function patterns() {
     pattern("hatch-cut", 6, -45, svg("path", { d: "M0 0v6", class: "pat-cut" }))));
 }
 
-const PAGES = [["entropy", "01_entropy.ipynb", "Entropy"], ["draft_trees", "02_draft_trees.ipynb", "Draft trees"], ["acceptance", "03_acceptance.ipynb", "Acceptance"], ["when_to_draft", "04_when_to_draft.ipynb", "When to draft"], ["timelines", "05_batches_and_timelines.ipynb", "Timelines"]];
+const PAGES = [["entropy", "01_entropy.ipynb", "Entropy"], ["draft_trees", "02_draft_trees.ipynb", "Draft trees"], ["acceptance", "03_acceptance.ipynb", "Acceptance"], ["when_to_draft", "04_when_to_draft.ipynb", "When to draft"], ["timelines", "05_batches_and_timelines.ipynb", "Timelines"], ["constraints", "06_constraints.ipynb", "Constraints"]];
 const NARROW = 1120; // CSS pixels; below it the knobs become a row
 const LATER = ["Attention", "Boundaries"];
 

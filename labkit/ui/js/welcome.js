@@ -6,6 +6,7 @@ const CARDS = [
   ["Acceptance", "03_acceptance.ipynb", "One verify step with its numbers, and the proof by trial that the text keeps its law.", "coin"],
   ["When to draft", "04_when_to_draft.ipynb", "When should a draft stop, which layer should guess, and can it learn while it serves?", "stop"],
   ["Timelines", "05_batches_and_timelines.ipynb", "Who waits for whom: draft and target at work at once, and many texts in one batch.", "lanes"],
+  ["Constraints", "06_constraints.ipynb", "JSON, Python that parses, names that exist, programs that pass: how to make a text obey, and what it costs.", "walk"],
 ];
 
 const THEME_WORDS = { sampling: "Sampling", speculative: "Speculative decoding", attention: "Attention and cache", tokenization: "Token boundaries", diffusion: "Diffusion", visual: "Visual tokens", reduction: "Token reduction" };
@@ -31,6 +32,9 @@ function cardPicture(kind) {
       svg("path", { d: "M0 30H190", style: "stroke:var(--tl-ink);stroke-width:1.6;stroke-dasharray:6 4" }), box(196, 20, 22, 20, "fill:var(--tl-ink)", 4)]),
     lanes: [0, 46, 92, 138, 184].flatMap((x, k) => [
       box(x, 10, 40, 18, k === 3 ? "fill:var(--tl-refuse-tint);stroke:var(--tl-refuse);stroke-width:1.4;stroke-dasharray:4 3" : "fill:var(--tl-draft)"), box(x, 40, 40, 18, "fill:var(--tl-target);stroke:var(--tl-target-edge)")]),
+    walk: [svg("path", { d: "M0 8C40 12 60 30 100 44S180 60 222 62", style: "fill:none;stroke:var(--tl-edge);stroke-width:2" }),
+      ...[[18, 10], [52, 22], [84, 38]].map(([x, y]) => svg("path", { d: `M${x - 6} ${y - 6}l12 12m0 -12l-12 12`, style: "stroke:var(--tl-refuse);stroke-width:3" })),
+      svg("circle", { cx: 128, cy: 51, r: 8, style: "fill:var(--tl-draft);stroke:var(--tl-ink)" })],
   };
   return svg("svg", { viewBox: "-2 0 230 70", "aria-hidden": "true" }, ...marks[kind]);
 }
