@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from typing import Any
 
 import anywidget
@@ -52,7 +53,9 @@ class Welcome(anywidget.AnyWidget):
                 paper: [names[name] for name in found]
                 for paper, found in catalog.working([*methods, *transforms]).items()
             }
-            fields = {"models": models, "status": status, "working": working, "methods": list(names.values())}
+            counts = {"methods": 0, "studies": 0} | Counter("studies" if one.study else "methods" for one in methods)
+            counts["transforms"] = len(transforms)
+            fields = {"models": models, "status": status, "working": working, "counts": counts}
             self._publish("engine", fields)
         except Exception as error:  # the page shows one sentence, whatever it was
             self._publish("error", {"text": sentence(error)})

@@ -95,13 +95,7 @@ function drawCost(store, lane) {
       html("dd", {}, html("span", {}, self ? "plain" : "this run"), html("span", { class: "t" }, bar(a, "")), html("span", { class: "num" }, say(a))),
       self ? null : html("dd", {}, html("span", {}, "plain"), html("span", { class: "t" }, bar(b, " plain")), html("span", { class: "num" }, b === null ? "–" : say(b))));
   });
-  return [big, ...pairs, html("p", { class: "tl-note" }, costSentence(mine, plain, self, draftsNow(store, lane)))];
-}
-
-/** Does the method on show propose tokens before the target looks? */
-function draftsNow(store, lane) {
-  const name = lane.opening?.request?.method;
-  return lane.steps.some((step) => step.tree) || Boolean(store.engine?.methods.find((one) => one.name === name)?.drafts);
+  return [big, ...pairs, html("p", { class: "tl-note" }, costSentence(mine, plain, self, laneDrafts(store, lane)))];
 }
 
 /** One honest sentence: what was saved, what it cost, whether the clock agrees. */

@@ -143,6 +143,10 @@ function makeLanes(store, tip) {
       if (lanes.length > 1) one.head.draw();
     }
     if (page === "acceptance") say(title, `Round ${store.lanes[store.lane].at || ""}`);
+    if (page !== "entropy") {
+      const drafts = store.lanes.some((lane) => laneDrafts(store, lane));
+      for (const key of legends.slice(0, 3)) key.hidden = !drafts; // nothing is drafted, so nothing is accepted or refused
+    }
     prompt.draw();
     branch.draw();
   }

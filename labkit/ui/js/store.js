@@ -178,3 +178,10 @@ function makeStore(model) {
   };
   return store;
 }
+
+/** Does the method of a lane propose tokens before the target looks? */
+function laneDrafts(store, lane) {
+  const name = lane?.opening?.request?.method ?? lane?.wish?.method;
+  const info = store.engine?.methods.find((one) => one.name === name);
+  return info ? Boolean(info.drafts) : Boolean(lane?.steps?.some((step) => step.tree)); // a trace may be of a method that is not here
+}

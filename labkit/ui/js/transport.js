@@ -44,7 +44,7 @@ function makeTransport(store, menus) {
     const last = lane.pieces[step_.emitted.at(-1)] ?? "";
     if (!taken) {
       const name = `Step ${place + 1}`;
-      return html("button", { type: "button", tabindex: -1, style: "--n:1", "data-step": place, "aria-label": name, title: name }, html("i"));
+      return html("button", { type: "button", tabindex: -1, style: "--n:1", "data-step": place, "aria-label": name, title: name }, html("i", store.page === "study" ? null : { class: "g" }));
     }
     const words = tree
       ? `Step ${place + 1}: ${tree.path.length} of ${tree.tokens.length} accepted${tree.added === null ? "" : `, then ${pieceSpoken(last)} from the target`}`

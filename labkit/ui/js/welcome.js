@@ -107,13 +107,13 @@ function makeCatalogue() {
 }
 
 /** Who answers, in words. */
-function engineWords({ models, status, methods }) {
+function engineWords({ models, status, counts }) {
   const size = (n) => (n >= 1e9 ? `${(n / 1e9).toFixed(1)} B` : `${(n / 1e6).toFixed(1)} M`);
   const say = (name) => {
     const model = models.find((one) => one.name === name);
     return model?.parameters ? `${name}, ${size(model.parameters)} parameters` : name;
   };
-  return [["engine", status.where], ["target", say(status.target ?? "")], ["draft", say(status.draft ?? "")], ["device", status.device ?? "cpu"], ["methods", methods.join(", ")]].filter(([, words]) => words);
+  return [["engine", status.where], ["target", say(status.target ?? "")], ["draft", say(status.draft ?? "")], ["device", status.device ?? "cpu"], ["offers", `${counts.methods} methods, ${counts.transforms} samplers, ${counts.studies} studies`]].filter(([, words]) => words);
 }
 
 function renderWelcome({ model, el }) {
