@@ -444,6 +444,7 @@ def test_more_target_calls_than_plain_decoding_are_said(blank):
         step.cost.target_forwards *= 3
     element = show(blank, trace, "costView")
     blank.evaluate("(plain) => { store.plain = plain; store.set({ plain }); store.flush(); }", json.loads(plain.dumps()))
+    blank.wait_for_function("() => !document.body.innerText.includes('not yet')")
     note = element.locator(".tl-note").inner_text()
     assert note.startswith("3.00 × the target calls of plain decoding") and "draft" not in note
 
