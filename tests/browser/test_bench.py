@@ -350,7 +350,7 @@ SHIPPED = sorted(path.name for path in NOTEBOOKS.glob("0[1-9]_*.ipynb"))
 def test_the_shipped_pages_open_with_something_to_see(page, host, open_notebook, name):
     """Each dashboard draws its first steps by itself, with a clean console and no network."""
     bench = open_notebook(page, host, name)
-    page.wait_for_function("() => Number(document.querySelector('.tl').dataset.steps) >= 8")
+    page.wait_for_function("() => Number(document.querySelector('.tl').dataset.steps) >= 5")
     quiet(bench)
     bench.locator(".tl-panel svg").first.wait_for(state="attached")
     if host == "voila":

@@ -94,7 +94,7 @@ function drawModels(store, box, alarm) {
   const parts = [opening?.target || status?.target, opening ? opening.draft : status?.draft, opening?.device ?? status?.device].filter(Boolean);
   say(box, parts.join(" · "));
   mark(box, "title", status ? `engine: ${status.where}` : "");
-  alarm.hidden = !health.error;
+  hide(alarm, !health.error);
   if (health.error && alarm.shown !== health) alarm.replaceChildren(html("p", null, health.error), button("Retry", () => store.actions.retry()));
   alarm.shown = health;
 }
@@ -139,10 +139,11 @@ function render({ model, el }) {
     if (layout.charts && !fetching && store.lanes[0].tokens.length) fetching = setTimeout(() => plotlyOnce(store).catch(() => {})); // the strip first
     drawModels(store, models, alarm);
     const lane = store.lanes[store.lane];
-    Object.assign(root.dataset, {
+    const told = {
       ready: "1", state: store.actions.busy() ? "running" : lane.error ? "error" : lane.state, at: lane.at, steps: lane.steps.length, seq: store.sequence,
       lanes: store.lanes.length, engine: store.health.error ? "gone" : store.engine ? "here" : "asked",
-    });
+    };
+    for (const [name, value] of Object.entries(told)) mark(root, `data-${name}`, String(value));
   };
   const unsubscribe = store.subscribe(draw);
   listenToKeys(store, root, signal);

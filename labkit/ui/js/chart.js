@@ -153,10 +153,11 @@ function ownCharts(store, shown) {
   });
   box.append(...panels.map((panel) => panel.element));
   function draw(changes) {
-    box.hidden = !names().length;
+    hide(box, !names().length);
+    box.parentElement?.classList.toggle("with-own", !box.hidden);
     mark(box, "data-charts", String(names().length));
     panels.forEach((panel, place) => {
-      panel.element.hidden = place >= names().length;
+      hide(panel.element, place >= names().length);
       if (!panel.element.hidden) panel.draw(changes);
     });
   }

@@ -15,8 +15,9 @@ function coinView(store) {
     words.replaceChildren(...coinSentence(lane, now, focus));
     const [coin, threshold] = coinOf(now?.tree, focus);
     gauge.replaceChildren(coin === null ? "" : coinGauge(threshold, coin, wide || gauge.clientWidth || 360, coinRule(now.tree, focus)));
-    gauge.hidden = coin === null;
-    element.hidden = !now;
+    hide(gauge, coin === null);
+    element.classList.toggle("wordy", coin === null);
+    hide(element, !now);
     element.dataset.drawn = String(++count);
   };
   whenResized(gauge, (width) => ((wide = width), redraw()));

@@ -17,15 +17,15 @@ function distView(store) {
   linked(chart, store);
   const redraw = () => {
     const seen = lookAt(store);
-    foot.hidden = !seen?.law;
-    head.hidden = !seen;
+    hide(foot, !seen?.law);
+    hide(head, !seen);
     if (!seen) {
       chart.replaceChildren(emptyWords(laneNow(store), "The first token of a prompt stands on nothing, so there is no law to show."));
     } else {
       head.replaceChildren(...distHead(seen));
       const other = seen.rows.find((row) => row.id === picked) ?? seen.rows.find((row) => row.id !== seen.token.id);
       chart.replaceChildren(drawDist(seen, chart.clientWidth || 336, other, pick));
-      branch.hidden = !other || !store.branch;
+      hide(branch, !other || !store.branch);
       if (other) {
         branch.replaceChildren("Branch here with ", html("code", {}, pieceCut(other.piece, 16)));
         [branch.place, branch.token] = [seen.index, other.id];

@@ -34,7 +34,7 @@ function growView(store, apply) {
     const [grown, size] = [Number(slider.value), growth?.tree.tokens.length ?? 0];
     say(count, `${grown} of ${size}`);
     slider.style.setProperty("--v", `${(100 * grown) / Math.max(1, size)}%`);
-    element.hidden = grown >= size;
+    hide(element, grown >= size);
     if (grown < size) {
       const places = openPlaces(growth, grown);
       words.replaceChildren(...growSentence(laneNow(store), growth.tree, grown, places));
@@ -51,7 +51,7 @@ function growView(store, apply) {
     /** Another step: its tree will stand whole; `turn` when it is drawn. */
     show(now) {
       growth = growthOf(now);
-      control.hidden = !growth;
+      hide(control, !growth);
       slider.max = slider.value = String(growth?.tree.tokens.length ?? 0);
     },
   };

@@ -193,7 +193,7 @@ function makeKnobs(store, live) {
     say(paper, live ? "" : info?.paper ?? "");
     showTrouble(store, trouble, "knobs");
     mark(element, "data-state", troubleIn(store, "knobs") ? "error" : "ready");
-    redraw.hidden = !(lane().steps.length && store.actions.dirty() && !store.actions.busy());
+    hide(redraw, !(lane().steps.length && store.actions.dirty() && !store.actions.busy()));
   }
   return { element, draw };
 }

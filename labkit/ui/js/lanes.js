@@ -99,7 +99,7 @@ function makeBranch(store) {
     const lane = store.lanes[store.lane];
     const token = chosen?.kind === "token" && chosen.lane === store.lane ? lane.tokens[chosen.index] : null;
     const others = token?.belief ? token.belief.top.filter((one) => one !== token.id) : [];
-    element.hidden = !others.length || chosen.index === 0;
+    hide(element, !others.length || chosen.index === 0);
     const next = element.hidden ? "" : `${store.lane}/${chosen.index}/${token.id}/${others}`;
     if (next === key) return;
     key = next;
@@ -139,13 +139,13 @@ function makeLanes(store, tip) {
     rows.classList.toggle("two", lanes.length > 1);
     for (const one of lanes) {
       one.strip.draw(changes);
-      one.head.element.hidden = lanes.length < 2;
+      hide(one.head.element, lanes.length < 2);
       if (lanes.length > 1) one.head.draw();
     }
     if (page === "acceptance") say(title, `Round ${store.lanes[store.lane].at || ""}`);
     if (page !== "entropy") {
       const drafts = store.lanes.some((lane) => laneDrafts(store, lane));
-      for (const key of legends.slice(0, 3)) key.hidden = !drafts; // nothing is drafted, so nothing is accepted or refused
+      for (const key of legends.slice(0, 3)) hide(key, !drafts); // nothing is drafted, so nothing is accepted or refused
     }
     prompt.draw();
     branch.draw();
@@ -173,8 +173,8 @@ function makeProgress(store) {
     bar.max = notes.of ?? 1;
     bar.value = lane.closing && lane.at === lane.steps.length ? bar.max : notes.done ?? 0;
     say(count, notes.of ? `${notes.done} of ${notes.of}` : lane.steps.length ? counted(lane.steps.length, "step") : "");
-    bar.hidden = !lane.steps.length;
-    go.hidden = Boolean(lane.steps.length) || store.actions.busy();
+    hide(bar, !lane.steps.length);
+    hide(go, Boolean(lane.steps.length) || store.actions.busy());
     showTrouble(store, trouble, "hero");
   }
   return { element, draw, settle() {} };

@@ -59,6 +59,7 @@ function makeLooks(root, told, signal) {
     const theme = chosen ?? (hosts() ? "dark" : "light");
     // a notebook's neutrals and faces come from the host, as long as nobody has chosen otherwise with our switch
     root.dataset.host = host === "lab" && !chosen ? "jupyter" : "own";
+    if (host === "voila") document.documentElement.dataset.labTheme = theme; // the ground around the bench
     if (root.dataset.theme !== theme) told({ theme: (root.dataset.theme = theme) });
   };
   root.dataset.in = host;

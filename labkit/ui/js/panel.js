@@ -54,6 +54,11 @@ function mark(element, name, value) {
   if (element.getAttribute(name) !== value) element.setAttribute(name, value);
 }
 
+/** Hide an element or show it; setting what is set already would cost a look-up of styles. */
+function hide(element, yes) {
+  if (element.hidden !== yes) element.hidden = yes;
+}
+
 /** The panel of a view; `area` is its place in the layout, `hero` panels say what to do while there is nothing. */
 function makePanel(store, view, area, { hero = false, extra = [] } = {}) {
   const note = html("p");
@@ -74,7 +79,7 @@ function makePanel(store, view, area, { hero = false, extra = [] } = {}) {
     drawnTable?.remove();
     drawnTable = yes ? drawTable(view.table(), view.title) : null;
     if (yes) body.append(drawnTable);
-    view.element.hidden = yes;
+    hide(view.element, yes);
   }
 
   function state() {
@@ -90,8 +95,8 @@ function makePanel(store, view, area, { hero = false, extra = [] } = {}) {
     mark(element, "data-state", wrong ? "error" : now);
     mark(element, "aria-busy", String(now === "loading"));
     const quiet = now !== "ready" && hero;
-    body.hidden = quiet;
-    still.hidden = !quiet || Boolean(wrong && now === "empty");
+    hide(body, quiet);
+    hide(still, !quiet || Boolean(wrong && now === "empty"));
     if (quiet && said !== now) {
       said = now;
       if (now === "loading") still.replaceChildren(paleShape(), html("p", null, "The model is starting; the rest of the page keeps working."), button("Stop", store.actions.stop));

@@ -122,7 +122,7 @@ function makeStrip(store, place, lines) {
       const [name, foot, pressed] = next.split("|");
       if (one.look.split("|")[0] !== name) one.node.className = name;
       if (foot) one.node.style.setProperty("--h", foot);
-      one.node.setAttribute("aria-pressed", pressed);
+      if (!one.look.endsWith(`|${pressed}`)) one.node.setAttribute("aria-pressed", pressed);
       one.look = next;
     });
     frame(lane);

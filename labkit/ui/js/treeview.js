@@ -41,7 +41,7 @@ function treeView(store) {
   /** Show the first `grown` nodes alone; what was decided later is hidden with the others. */
   function showGrown(grown) {
     if (!why.hidden && !grow.element.hidden) grow.element.style.minHeight = `${coin.element.offsetHeight}px`; // one takes the other's place, nothing jumps
-    why.hidden = !grow.element.hidden;
+    hide(why, !grow.element.hidden);
     for (const part of scroll.querySelectorAll("[data-since]")) part.classList.toggle("ungrown", why.hidden && Number(part.dataset.since) >= grown);
     if (why.hidden) box.classList.remove("play");
   }
