@@ -74,7 +74,8 @@ class HuggingFaceRunner:
     def forward(self, ids: Tensor, positions: Tensor, mask: Tensor | None, cache: HuggingFaceCache, first: int, hidden: bool):
         """Feed `ids` [n] at `positions` [n] behind the cache; returns (logits [n - first, V], hidden [L+1, n, d] or None).
 
-        In place of ids there may be input embeddings [n, d], such as a mix of `embed`ded tokens. With a cache of several rows as `LlamaRunner.forward` does, for `first` = 0.
+        In place of ids there may be input embeddings [n, d], such as a mix of `embed`ded tokens.
+        With a cache of several rows as `LlamaRunner.forward` does, for `first` = 0.
         """
         past, rows = cache.length, cache.rows
         new = ids.shape[0] // rows

@@ -173,7 +173,8 @@ class LlamaRunner:
     def forward(self, ids: Tensor, positions: Tensor, mask: Tensor | None, cache: LlamaCache, first: int, hidden: bool):
         """Feed `ids` [n] at `positions` [n] behind the cache; returns (logits [n - first, V], hidden [L+1, n, d] or None).
 
-        In place of ids there may be input embeddings [n, d], such as a mix of `embed`ded tokens. `mask` [n, w], w >= n, is added to the scores over the last w tokens, the new ones included (0 or -inf); None = causal.
+        In place of ids there may be input embeddings [n, d], such as a mix of `embed`ded tokens.
+        `mask` [n, w], w >= n, is added to the scores over the last w tokens, the new ones included (0 or -inf); None = causal.
         With a cache of several rows, `ids` and `positions` hold as many tokens for each, row by row, and `mask` is
         [rows, 1, tokens a row, w].
         """

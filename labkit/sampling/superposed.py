@@ -125,11 +125,10 @@ class Superposed(Study):
         calls, _ = session.ledger.forwards, session.logits
         apart, prompt = session.fork()[0], session.ids[-TAIL:]
         drafting = Superposition(session, self, counted(session) if self.share else None)
-        steps: list[dict] = []
+        tokens, steps = [prompt], []
         for done in range(1, self.length + 1):
             parents = drafting.step()
             steps.append({"parents": parents, "weights": drafting.weights.tolist()})
-            tokens = [prompt] if done == 1 else tokens
             tokens = [*tokens, [path[-1] for path in drafting.paths]]
             notes = {"done": done, "of": self.length, "tokens": tokens, "steps": list(steps), "count": self.count}
             notes["forwards"] = session.ledger.forwards - calls
