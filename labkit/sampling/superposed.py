@@ -113,10 +113,10 @@ class Superposed(Study):
     count: int = knob(3, 1, 10, label="Drafts k", help="written at once")
     share: float = knob(0.54, 0.0, 1.0, step=0.02, label="N-gram share a", help="0: the model alone")
     length: int = knob(10, 2, 24, unit="tokens", label="New tokens", help="of every draft")
-    text: int = knob(0, 0, 120, label="Prompt", help="0: this page's; else a held-out text")
-    candidates: int = knob(9, 1, 40, unit="tokens", label="Candidates n", help="what of the law is looked at")
+    text: int = knob(0, 0, 120, label="Prompt", help="0: this page's; 1 on: held-out")
+    candidates: int = knob(9, 1, 40, unit="tokens", label="Candidates n", help="likeliest, the rest is cut")
     context: int = knob(LONGEST, 1, LONGEST, unit="tokens", label="Longest context", help="of the n-grams")
-    normalise: bool = knob(False, label="Normalise g", help="so that it sums to 1 over the candidates")
+    normalise: bool = knob(False, label="Normalise g", help="over the candidates")
     prefix: int = knob(15, 1, 60, unit="tokens", label="Prefix", help="of a held-out text")
 
     def steps(self, session, rng):

@@ -29,29 +29,29 @@ def rows(trace: Trace, upto: int | None = None) -> list[tuple]:
 def linearity(trace: Trace, upto: int | None = None, *, theme: str = "light") -> go.Figure:
     """Left: the cosine of every layer and step as a cell. Right: its mean by layer, beside the first draft's own state."""
     ink = themes.colours(theme)
-    figure = make_subplots(1, 2, column_widths=[0.64, 0.36], horizontal_spacing=0.1, figure=go.Figure(layout={"template": {}}))
+    figure = make_subplots(1, 2, column_widths=[0.64, 0.36], horizontal_spacing=0.16, figure=go.Figure(layout={"template": {}}))
     figure.update_layout(
         title="Does the mix stay a mix inside the model?",
-        meta={"words": "The cosine of the superposed state with the mix of the drafts' own states.", "height": 330},
+        meta={"words": "The cosine of the superposed state with the mix of the drafts' own states.", "height": 380},
         legend={"x": 1, "xanchor": "right", "y": 1.02, "yanchor": "bottom", "orientation": "h"},
         xaxis={"title": "mixed token", "dtick": 1, "showgrid": False},
         yaxis={"title": "after layer", "dtick": 1, "showgrid": False},
         xaxis2={"title": "after layer", "dtick": 1},
-        yaxis2={"title": "cosine, all steps"},
+        yaxis2={"title": "mean cosine"},
     )
     table = rows(trace, upto)
     if not table:
         return figure
     layers, places = max(row[0] for row in table), max(row[1] for row in table)
     by_layer = [[row for row in table if row[0] == layer] for layer in range(layers + 1)]
-    low = min(row[2] for row in table)
+    low = min(0.9, *(row[2] for row in table))
     figure.add_heatmap(
         x=list(range(1, places + 1)),
         y=list(range(layers + 1)),
         z=[[row[2] for row in line] for line in by_layer],
-        zmin=min(low, 0.9),
+        zmin=low,
         zmax=1,
-        colorscale=[[0, ink["draft"]], [1, ink["paper"]]],
+        colorscale=[[0, ink["e4"]], [1, ink["paper"]]],
         showscale=False,
         xgap=2,
         ygap=2,
@@ -61,16 +61,15 @@ def linearity(trace: Trace, upto: int | None = None, *, theme: str = "light") ->
         row=1,
         col=1,
     )
-    middle = (min(low, 0.9) + 1) / 2
-    for dark in (True, False):
-        cells = [row for row in table if (row[2] < middle) == dark]
+    for strong in (True, False):
+        cells = [row for row in table if (row[2] < low + (1 - low) / 4) == strong]
         figure.add_scatter(
             x=[row[1] for row in cells],
             y=[row[0] for row in cells],
             text=[f"{row[2]:.2f}" for row in cells],
             mode="text",
-            name="below the middle" if dark else "above",
-            textfont={"size": 11, "color": ink["on-draft"] if dark else ink["ink"]},
+            name="far from 1" if strong else "near 1",
+            textfont={"size": 11, "color": ink["on-e4" if strong else "ink"]},
             showlegend=False,
             hoverinfo="skip",
             row=1,

@@ -65,7 +65,7 @@ def strands_super(trace: Trace, upto: int | None = None, *, theme: str = "light"
     count, steps, calls = len(notes["steps"][-1]["weights"]), notes["done"], notes["forwards"]
     words = f"{calls} forwards with the prompt's for {count} drafts of {steps} tokens. "
     words += "Above: what each mixed embedding is made of, best draft at the bottom. Below: the drafts, best on top"
-    words += "; the darker a token, the less likely to the model alone." if "logprobs" in notes else "."
+    words += "; the stronger a colour, the less likely the token to the model alone." if "logprobs" in notes else "."
     after = "".join(label(piece(trace, token), 40) for token in notes["tokens"][0])
     figure.update_layout(
         meta={"words": words, "height": 330 + 32 * count},

@@ -27,14 +27,14 @@ def rows(trace: Trace, upto: int | None = None) -> list[tuple]:
 def superposed_perplexity(trace: Trace, upto: int | None = None, *, theme: str = "light") -> go.Figure:
     """Left: perplexity of the drafts' tokens by step. Right: forwards a prompt."""
     ink = themes.colours(theme)
-    figure = make_subplots(1, 2, column_widths=[0.68, 0.32], horizontal_spacing=0.1, figure=go.Figure(layout={"template": {}}))
+    figure = make_subplots(1, 2, column_widths=[0.68, 0.32], horizontal_spacing=0.15, figure=go.Figure(layout={"template": {}}))
     figure.update_layout(
-        title="Are drafts written at once as good as separate ones?",
-        meta={"words": "Left: perplexity to the model alone, by step. Right: what the drafts cost.", "height": 310},
-        legend={"x": 0, "xanchor": "left", "y": -0.2, "yanchor": "top", "orientation": "h"},
+        title="Written at once: as good as one by one?",
+        meta={"words": "Left: perplexity to the model alone, by step. Right: what the drafts cost.", "height": 380},
+        legend={"x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom", "orientation": "h"},
         xaxis={"title": "new token", "dtick": 1},
         yaxis={"title": "perplexity of the drafts", "rangemode": "tozero"},
-        yaxis2={"title": "forwards a prompt", "rangemode": "tozero"},
+        yaxis2={"title": "forwards", "rangemode": "tozero"},
         xaxis2={"showticklabels": False},
     )
     shown = read.steps(trace, upto)
