@@ -105,7 +105,8 @@ class Superposed(Study):
 
     The temperature is the paper's T (0.06 there). A study, since it writes k texts and no single one: when the drafts are done,
     one ordinary forward reads them all, and says how likely each token is to the model alone. Left out: drafts do not stop at
-    an end of text. Ours: the n-gram table is pruned to a few megabytes, so more continuations count as unseen.
+    an end of text. Ours: the n-gram table is pruned to a few megabytes, so more continuations count as unseen, and where fewer
+    than k tokens are possible, fewer drafts start. Another model than the shipped one has no table: `ModelError` unless a is 0.
     """
 
     name, title, paper, lossless = "superposed", "Superposed decoding", "P171", False

@@ -10,6 +10,7 @@ from labkit.views import read
 from labkit.views import theme as themes
 
 COLUMNS = ("after layer", "mixed token", "cosine with the mix", "the first draft's own cosine", "the first draft's share")
+WRITTEN = 12  # steps; cells of more have no room for their number
 
 
 def rows(trace: Trace, upto: int | None = None) -> list[tuple]:
@@ -61,12 +62,12 @@ def linearity(trace: Trace, upto: int | None = None, *, theme: str = "light") ->
         row=1,
         col=1,
     )
-    for strong in (True, False):
+    for strong in (True, False) if places <= WRITTEN else ():
         cells = [row for row in table if (row[2] < low + (1 - low) / 4) == strong]
         figure.add_scatter(
             x=[row[1] for row in cells],
             y=[row[0] for row in cells],
-            text=[f"{row[2]:.2f}" for row in cells],
+            text=[f"{row[2]:.2f}".removeprefix("0") for row in cells],
             mode="text",
             name="far from 1" if strong else "near 1",
             textfont={"size": 11, "color": ink["on-e4" if strong else "ink"]},

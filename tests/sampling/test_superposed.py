@@ -9,7 +9,7 @@ import tiny_models
 import torch
 from tiny_models import some_tokens
 
-from labkit.errors import LabError
+from labkit.errors import LabError, ModelError
 from labkit.law import Law
 from labkit.lm import Session
 from labkit.run import run
@@ -204,6 +204,16 @@ def test_the_first_drafts_do_not_hang_on_the_length(shipped64):
     )
     assert [notes["steps"] for notes in short] == [notes["steps"] for notes in long[:4]]
     assert len(long[0]["tokens"][0]) == 8
+
+
+@pytest.mark.parametrize("style", ["llama, grouped, tied", "gpt2"])
+def test_a_model_of_ones_own_needs_no_table_when_the_share_is_0(style):
+    pair = tiny_models.letters_pair(style)
+    with pytest.raises(ModelError, match="trained part 'ngrams-super' belongs to lab-target"):
+        list(run(pair, Request(method="superposed", ids=[1, 2], temperature=0.5)))
+    asked = Request(method="superposed", ids=[1, 2], temperature=0.5, knobs={"share": 0.0, "length": 5})
+    *_, last, closing = run(pair, asked)
+    assert closing.reason == "done" and len(last.notes["logprobs"]) == 3 and last.notes["forwards"] == 5
 
 
 # -- the table ---------------------------------------------------------------------------------------------------------

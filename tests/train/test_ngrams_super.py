@@ -97,6 +97,7 @@ def test_the_table_reads_as_it_was_counted(ids, orders):
     ]
     windows = np.lib.stride_tricks.sliding_window_view(ids.astype(np.int64), LONGEST)[:300].tolist()
     windows += [[-1] * (LONGEST - n) + windows[0][:n] for n in range(1, LONGEST)]
+    windows += [[-1] * (LONGEST - 1) + [token] for token in range(64, VOCABULARY)]  # -1 must not pass for the last token
     mixed = grams.mixed(torch.tensor(windows), WEIGHTS)
     hits = Counter()
     for window, mass in zip(windows, mixed.tolist()):

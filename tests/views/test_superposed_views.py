@@ -104,7 +104,7 @@ def test_cosines_are_the_notes(compared, upto, look):
     heat, *texts, mix, first = figure.data
     assert [list(line) for line in heat.z] == superposed and heat.zmin == min(0.9, superposed[2][1])
     cells = {(y, x): text for part in texts for x, y, text in zip(part.x, part.y, part.text)}
-    assert cells == {(y, x + 1): f"{value:.2f}" for y, line in enumerate(superposed) for x, value in enumerate(line)}
+    assert cells == {(y, x + 1): f"{value:.2f}".lstrip("0") for y, line in enumerate(superposed) for x, value in enumerate(line)}
     assert list(mix.y) == pytest.approx([sum(line) / 2 for line in superposed])
     assert list(first.y) == pytest.approx([sum(line) / 2 for line in alone])
     assert "weighs 60% of a mix" in figure.layout.meta["words"]
