@@ -67,9 +67,14 @@ class HuggingFaceRunner:
     def new_cache(self) -> HuggingFaceCache:
         return HuggingFaceCache()
 
+    def embed(self, ids: Tensor) -> Tensor:
+        """Input embeddings [n, d] of `ids` [n]."""
+        return self.model.get_input_embeddings()(ids)
+
     def forward(self, ids: Tensor, positions: Tensor, mask: Tensor | None, cache: HuggingFaceCache, first: int, hidden: bool):
         """Feed `ids` [n] at `positions` [n] behind the cache; returns (logits [n - first, V], hidden [L+1, n, d] or None).
 
+        In place of ids there may be input embeddings [n, d], such as a mix of `embed`ded tokens.
         With a cache of several rows as `LlamaRunner.forward` does, for `first` = 0.
         """
         past, rows = cache.length, cache.rows
@@ -81,7 +86,7 @@ class HuggingFaceRunner:
         else:
             whole[..., past + new - mask.shape[-1] :] = mask.clamp(min=floor)
         answer = self.model(
-            input_ids=ids.view(rows, new),
+            **{"inputs_embeds" if ids.is_floating_point() else "input_ids": ids.unflatten(0, (rows, new))},
             attention_mask=whole,
             position_ids=positions.view(rows, new),
             past_key_values=cache.inner,

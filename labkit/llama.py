@@ -166,14 +166,19 @@ class LlamaRunner:
     def new_cache(self) -> LlamaCache:
         return LlamaCache((len(self.layers), self.kv_heads, self.size), self.context, self.embedding)
 
+    def embed(self, ids: Tensor) -> Tensor:
+        """Input embeddings [n, d] of `ids` [n]."""
+        return self.embedding[ids]
+
     def forward(self, ids: Tensor, positions: Tensor, mask: Tensor | None, cache: LlamaCache, first: int, hidden: bool):
         """Feed `ids` [n] at `positions` [n] behind the cache; returns (logits [n - first, V], hidden [L+1, n, d] or None).
 
+        In place of ids there may be input embeddings [n, d], such as a mix of `embed`ded tokens.
         `mask` [n, w], w >= n, is added to the scores over the last w tokens, the new ones included (0 or -inf); None = causal.
         With a cache of several rows, `ids` and `positions` hold as many tokens for each, row by row, and `mask` is
         [rows, 1, tokens a row, w].
         """
-        states = self.embedding[ids]  # [n, d]
+        states = ids if ids.is_floating_point() else self.embed(ids)
         trail = [states] if hidden else None
         states = self.through(range(self.depth), states, positions, mask, cache, cache.length, trail)
         return self.speak(states[first:]), torch.stack(trail) if hidden else None

@@ -86,15 +86,14 @@ class Session:
             places += [past + lead - 1 + depth for depth in depths]  # the position is the depth, not the index
         return self._forward(tokens, places, mask, first, hidden)
 
-    def _forward(self, tokens: list[int], places: list[int], mask: Tensor | None, first: int, hidden: bool):
-        """One forward of `tokens` at the positions `places`, counted and timed."""
+    def _forward(self, tokens: list[int] | Tensor, places: list[int], mask: Tensor | None, first: int, hidden: bool):
+        """One forward of `tokens` (or input embeddings [n, d]) at the positions `places`, counted and timed."""
         device = self.runner.device
         if mask is not None:
             mask = mask.to(device, self.runner.dtype)
         with self.ledger.forward(self.runner, len(tokens), self.runner.depth, max(places) + 1):
-            logits, trail = self.runner.forward(
-                torch.tensor(tokens, device=device), torch.tensor(places, device=device), mask, self.cache, first, hidden
-            )
+            fed = tokens if isinstance(tokens, Tensor) else torch.tensor(tokens, device=device)
+            logits, trail = self.runner.forward(fed, torch.tensor(places, device=device), mask, self.cache, first, hidden)
             return _full(logits), trail
 
     @property
@@ -126,6 +125,17 @@ class Session:
         self._settle()
         self.ids += tokens
         self._logits = self._prompt = None
+
+    def push_embedding(self, state: Tensor, token: int, hidden: bool = False) -> Scores:
+        """Commit one place whose input is `state` [d], not a token's embedding, in one forward; one row is returned.
+
+        `token` stands for it in `ids`: that is what a forward over `ids` feeds, as behind a `rewind` to right after this place.
+        """
+        _ = self.logits  # what was pushed before goes first
+        rows, trail = self._forward(state[None].to(self.runner.dtype), [len(self.ids)], None, 0, hidden)
+        self.ids.append(token)
+        self._logits, self._prompt = rows[0], None
+        return Scores(rows, trail)
 
     def score(self, tree: Tree, hidden: bool = False) -> Scores:
         """One forward over a tree hung on the last committed token. Raises `PromptError` when the context is full."""

@@ -327,3 +327,34 @@ def test_an_opened_session_knows_where_texts_end(shipped32):
     assert session.ends == frozenset()
     session.ends = shipped32.ends
     assert session.open([80]).ends == session.fork()[0].ends == shipped32.ends != frozenset()
+
+
+# -- input embeddings in place of tokens -------------------------------------------------------------------------------
+
+
+def test_an_embedding_of_one_token_is_that_token(runner):
+    ids = some_tokens(12)
+    session, plain = Session(runner, ids[:6]), Session(runner, ids[:6])
+    for at, token in enumerate(ids[6:], 7):
+        one_hot = torch.nn.functional.one_hot(torch.tensor([token]), 64).to(runner.dtype)  # [1, V]
+        embedded = one_hot @ runner.embed(torch.arange(64))
+        rows, trail = session.push_embedding(embedded[0], token, hidden=True)
+        plain.push(token)
+        torch.testing.assert_close(rows[0], plain.logits, **EXACT)
+        assert torch.equal(session.logits, rows[0]) and session.ids == plain.ids == ids[:at]
+        assert trail.shape == (runner.depth + 1, 1, embedded.shape[1])
+    assert session.cost().target_forwards == 1 + 6 and session.cost().target_tokens == 12
+
+
+def test_a_mix_is_neither_token_and_leaves_with_a_rewind(runner):
+    ids = some_tokens(8)
+    session = Session(runner, ids)
+    before = session.logits.clone()
+    one, other = runner.embed(torch.tensor([3, 5]))
+    mixed = session.push_embedding(0.5 * one + 0.5 * other, 3).logits[0]
+    for token in (3, 5):
+        assert (mixed - Session(runner, [*ids, token]).logits).abs().max() > 1e-3
+    session.rewind(8)
+    torch.testing.assert_close(session.logits, before, **EXACT)
+    session.push(5)
+    torch.testing.assert_close(session.logits, Session(runner, [*ids, 5]).logits, **EXACT)

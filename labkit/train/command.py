@@ -107,6 +107,22 @@ def ngrams(
     typer.echo(f"written: {file}")
 
 
+@app.command("ngrams-super", epilog="Example: labkit train ngrams-super --megabytes 3.4")
+def ngrams_super(
+    megabytes: Annotated[float, typer.Option(help="Size of the table; the most frequent n-grams are kept.")] = 3.4,
+    seed: Annotated[int, typer.Option(help="Of the corpus.")] = 0,
+) -> None:
+    """Count the training text's two- to six-grams: the table that smooths superposed drafts (P171)."""
+    from labkit.train.ngrams_super import train_ngrams_super
+
+    try:
+        file = train_ngrams_super(megabytes, seed, report=typer.echo)
+    except ValueError as error:
+        typer.echo(f"Error: {error}", err=True)
+        raise typer.Exit(2) from None
+    typer.echo(f"written: {file}")
+
+
 @app.command(epilog="Example: labkit train exits --tokens 2400000 --threads 1")
 def exits(
     tokens: Annotated[int | None, typer.Option(help="Budget in tokens.")] = None,

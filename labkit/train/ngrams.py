@@ -31,30 +31,31 @@ class Counts(NamedTuple):
         return Counts(*(column[chosen] for column in self))
 
 
-def count(ids: np.ndarray, order: int, vocabulary: int) -> Counts:
-    """The `order`-grams (2 or 3) of `ids` without a reserved token: at most `WIDTH` a context, each seen `RAREST` times."""
+def count(ids: np.ndarray, order: int, vocabulary: int, width: int = WIDTH) -> Counts:
+    """The `order`-grams (2 to 6) of `ids` without a reserved token: at most `width` a context, each seen `RAREST` times."""
     plain = ids >= len(RESERVED)
     starts = np.flatnonzero(np.logical_and.reduce([plain[i : len(ids) - order + 1 + i] for i in range(order)]))
     blocks = []
     for block in range(BLOCKS):
         here = starts[ids[starts] % BLOCKS == block]
-        grams = np.zeros(len(here), dtype=np.int64)
-        for place in range(order):
-            grams = grams * vocabulary + ids[here + place]
-        grams, counts = np.unique(grams, return_counts=True)
-        blocks.append(_best(grams // vocabulary, grams % vocabulary, counts))
+        contexts = np.zeros(len(here), dtype=np.int64)
+        for place in range(order - 1):
+            contexts = contexts * vocabulary + ids[here + place]
+        contexts, places = np.unique(contexts, return_inverse=True)  # six tokens at once would not fit into 64 bits
+        grams, counts = np.unique(places * vocabulary + ids[here + order - 1], return_counts=True)
+        blocks.append(_best(contexts[grams // vocabulary], grams % vocabulary, counts, width))
     columns = [np.concatenate(column) for column in zip(*blocks)]
     return Counts(*columns).where(np.argsort(columns[0], kind="stable"))
 
 
-def _best(contexts: np.ndarray, tokens: np.ndarray, counts: np.ndarray) -> Counts:
-    """The `WIDTH` most frequent of every context; `contexts` are sorted."""
+def _best(contexts: np.ndarray, tokens: np.ndarray, counts: np.ndarray, width: int) -> Counts:
+    """The `width` most frequent of every context; `contexts` are sorted."""
     order = np.lexsort((tokens, -counts, contexts))
     tokens, counts = tokens[order], counts[order]
     sizes = np.unique(contexts, return_counts=True)[1]
     totals = np.add.reduceat(counts, sizes.cumsum() - sizes) if len(sizes) else counts
     found = Counts(contexts, tokens, counts, np.repeat(totals, sizes))
-    return found.where((_rank(sizes) < WIDTH) & (counts >= RAREST))
+    return found.where((_rank(sizes) < width) & (counts >= RAREST))
 
 
 def _rank(sizes: np.ndarray) -> np.ndarray:

@@ -93,7 +93,8 @@ def test_the_command_says_what_is_wrong_in_one_line(small):
     assert "frozen" in result.output
 
 
-COMMANDS = ["pair", "target", "draft", "exits", "stop-head", "ngrams", "topics", "adaspec", "tokenizer", "figures", "prompts"]
+COMMANDS = ["pair", "target", "draft", "exits", "stop-head", "ngrams", "ngrams-super", "topics", "adaspec", "tokenizer"]
+COMMANDS += ["figures", "prompts"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
