@@ -63,7 +63,6 @@ class Contender:
 def tally(steps: list[Step], seconds: float) -> Answer:
     """What the steps of a run add up to."""
     verdicts = [verdict for step in steps if step.tree for verdict in step.tree.verdicts]
-    evals = [step.notes["evals"] for step in steps if "evals" in step.notes]
     return Answer(
         sum(len(step.emitted) for step in steps),
         seconds,
@@ -72,7 +71,7 @@ def tally(steps: list[Step], seconds: float) -> Answer:
         len(verdicts),
         len(verdicts) - verdicts.count(UNREACHED),
         verdicts.count(ACCEPTED),
-        sum(evals) if evals else None,
+        steps[-1].notes.get("asked") if steps else None,  # counted from the run's begin
     )
 
 

@@ -1,7 +1,8 @@
 """`labkit bench sampling`: what every transform costs a token, and what every decoder of the theme asks of the model.
 
 Transforms run on made-up logits of two sizes, in turn; decoders write behind held-out prompts at their default knobs, beside
-plain decoding. Forwards and constraint evaluations are counted from the traces, seconds are medians.
+plain decoding; every shipped constraint is asked by AWRS and by masking behind a prompt of its own. Forwards and constraint
+evaluations are counted from the traces, seconds are medians.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from labkit.bench import contenders as common
 from labkit.bench.contenders import Contender
 from labkit.methods import all_transforms
 from labkit.models import Pair
-from labkit.trace import Cost
+from labkit.run import run
+from labkit.trace import Cost, Request, Step
 
 SIZES = (4096, 150_000)  # tokens: the shipped vocabulary's, and a large model's
 SPREAD = 3.0  # standard deviation of the made-up logits: an entropy of some 4 to 8 nats
@@ -34,6 +36,14 @@ COLUMNS = {
     "evals": "evaluations/ token",
     "ms_per_token": "ms/token",
     "vs_plain": "x plain",
+}
+
+
+QUESTIONS = {  # evaluations of a constraint
+    "awrs": "AWRS, evaluations/ token",
+    "masking": "masking, evaluations/ token",
+    "shared": "masking by shared beginnings",
+    "fewer": "x fewer with AWRS",
 }
 
 
@@ -63,6 +73,19 @@ def transforms(repeats: int = 21, sizes: tuple[int, ...] = SIZES, device: str = 
     return rows
 
 
+def constraints(pair: Pair, texts: int = 3, seed: int = 0) -> list[dict[str, Any]]:
+    """One row a shipped constraint, at temperature 1: evaluations a token of AWRS, of a mask asked token by token, of one asked
+    by shared beginnings, and how many times fewer AWRS needs than the first. Counted by the study "constraints"."""
+    asked = Request(method="constraints", prompt="x", temperature=1.0, seed=seed, knobs={"texts": texts, "rounds": 1})
+    last = [event for event in run(pair, asked) if isinstance(event, Step)][-1]
+    rows = []
+    for name, found in last.notes["costs"].items():
+        row = {"name": name, "awrs": found["tests"] / found["moves"], "masking": found.get("every")}
+        row |= {"shared": found["shared"] / found["masks"]}
+        rows.append(row | {"fewer": row["masking"] / row["awrs"] if row["masking"] else None})
+    return rows
+
+
 def bench(
     pair: Pair,
     prompts: int = 8,
@@ -74,9 +97,9 @@ def bench(
 
     A method that cannot run on this pair is named in "left_out".
     """
-    made = transforms(device=str(pair.target.device))
+    made = {"transforms": transforms(device=str(pair.target.device)), "constraints": constraints(pair)}
     playing = [common.ours(pair, name, tokens) for name in common.of_theme("sampling")]
-    return {**common.compare(pair, playing, rows, prompts, tokens, temperatures, progress), "transforms": made}
+    return {**common.compare(pair, playing, rows, prompts, tokens, temperatures, progress), **made}
 
 
 def rows(contenders: list[Contender]) -> list[dict[str, Any]]:
@@ -129,3 +152,4 @@ def main(
     common.show(result, COLUMNS)
     heads = {f"ms_{size}": f"ms, V = {size:,}" for size in SIZES} | {f"vs_{BASE}_{size}": f"x {BASE}, {size:,}" for size in SIZES}
     common.paper().print(common.table("transform", heads, result["transforms"]))
+    common.paper().print(common.table("constraint", QUESTIONS, result["constraints"]))

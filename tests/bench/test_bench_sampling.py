@@ -5,9 +5,10 @@ import json
 import pytest
 
 from labkit.bench.contenders import Answer, Contender, of_theme, tally
-from labkit.bench.sampling import SIZES, TURNED, bench, rows, transforms
+from labkit.bench.sampling import SIZES, TURNED, bench, constraints, rows, transforms
 from labkit.methods import all_transforms, method_info
 from labkit.prompts import heldout
+from labkit.sampling.shipped_constraints import SHIPPED
 from labkit.trace import Cost, Step
 
 PROMPTS, TOKENS, TEMPERATURE = 2, 8, 1.0
@@ -45,8 +46,8 @@ def test_only_the_theme_plays():
 
 
 def test_evaluations_are_added_up():
-    steps = [Step([1, 2], notes={"evals": 3}), Step([5], notes={"evals": 0}), Step([7], notes={})]
-    assert tally(steps, 1.0).evals == 3 and tally(steps[2:], 1.0).evals is None
+    steps = [Step([1, 2], notes={"asked": 3}), Step([5], notes={"asked": 8}), Step([7], notes={})]
+    assert tally(steps[:2], 1.0).evals == 8 and tally(steps[2:], 1.0).evals is None
     cost = Cost(target_forwards=8, target_tokens=12)
     plain = Contender("plain", None, answers=[Answer(4, 1.0, 4, cost)])
     constrained = Contender("awrs", None, answers=[Answer(4, 2.0, 4, cost, evals=10), Answer(4, 2.0, 4, cost, evals=6)])
@@ -54,3 +55,11 @@ def test_evaluations_are_added_up():
     assert table["awrs"]["evals"] == 2.0 and table["plain"]["evals"] is None
     assert table["awrs"]["target_forwards"] == 2.0 and table["awrs"]["target_tokens"] == 3.0
     assert table["awrs"]["vs_plain"] == pytest.approx(0.5)
+
+
+def test_constraints_are_asked_far_less_often_than_masks_are(shipped32):
+    table = constraints(shipped32, texts=2)
+    assert {row["name"] for row in table} == set(SHIPPED)
+    for row in table:
+        assert row["awrs"] >= 1 and row["masking"] > row["shared"] > row["awrs"]
+        assert row["fewer"] == row["masking"] / row["awrs"] > 20
