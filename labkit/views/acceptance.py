@@ -104,15 +104,7 @@ def acceptance(trace: Trace, upto: int | None = None, *, theme: str = "light") -
             insidetextanchor="start",
             textangle=0,
             textfont={"color": ink["on-draft"], "size": 12},
-            error_y={
-                "type": "data",
-                "symmetric": False,
-                "array": [row[5] - row[3] for row in table],
-                "arrayminus": [row[3] - row[4] for row in table],
-                "color": ink["ink"],
-                "thickness": 1.5,
-                "width": 4,
-            },
+            error_y=themes.whiskers(ink, ((row[4], row[3], row[5]) for row in table)),
             hovertext=[
                 f"position {row[0]}: {row[2]} of {row[1]} accepted, 95 % {row[4]:.2f} to {row[5]:.2f}" for row in table
             ],

@@ -44,14 +44,7 @@ def attribute_names(trace: Trace, upto: int | None = None, *, theme: str = "ligh
             y=[row[2] for row in some],
             name=who,
             marker=looks[who],
-            error_y={
-                "type": "data",
-                "symmetric": False,
-                "array": [row[4] - row[2] for row in some],
-                "arrayminus": [row[2] - row[3] for row in some],
-                "color": ink["ink"],
-                "thickness": 1.2,
-            },
+            error_y=themes.whiskers(ink, ((row[3], row[2], row[4]) for row in some)),
             hovertext=[f"{who}: {row[1]} at {row[2]:.0%} of {row[5]} places" for row in some],
             hoverinfo="text",
         )

@@ -53,15 +53,7 @@ def free_drafts(trace: Trace, upto: int | None = None, *, theme: str = "light") 
             figure.add_bar(
                 x=[row[0].replace(" ", "<br>", 1) for row in shown],
                 y=[row[column] for row in shown],
-                error_y={
-                    "type": "data",
-                    "symmetric": False,
-                    "array": [row[column + 1] or 0 for row in shown],
-                    "arrayminus": [row[column + 1] or 0 for row in shown],
-                    "color": ink["ink"],
-                    "thickness": 1.5,
-                    "width": 4,
-                },
+                error_y=themes.whiskers(ink, ((-off, 0, off) for off in (row[column + 1] or 0 for row in shown))),
                 name=f"{kind}, {what}" if side == 2 else kind,
                 showlegend=side == 1,
                 marker={"color": fill, "line": {"color": ink["draft"], "width": 1.5}},

@@ -73,15 +73,7 @@ def latency(trace: Trace, upto: int | None = None, *, theme: str = "light") -> g
             cliponaxis=False,
             line={"color": edge, "width": 2},
             marker={"symbol": symbol, "size": 8, "color": fill, "line": {"color": edge, "width": 1}},
-            error_y={
-                "type": "data",
-                "symmetric": False,
-                "array": [high - middle for _, middle, high in cuts],
-                "arrayminus": [middle - low for low, middle, _ in cuts],
-                "color": ink["ink"],
-                "thickness": 1,
-                "width": 3,
-            },
+            error_y=themes.whiskers(ink, cuts),
             hovertext=[f"{role}, {size} tokens: {cut[1]:.2f} ms" for size, cut in zip(sizes, cuts)],
             hoverinfo="text",
         )

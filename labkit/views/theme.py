@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Iterable
 
 from labkit.errors import LabError
 
@@ -83,3 +83,11 @@ def template(theme: str) -> dict[str, Any]:
             },
         }
     }
+
+
+def whiskers(ink: dict[str, str], spans: Iterable[tuple[float, float, float]]) -> dict:
+    """`error_y` of a plotly trace; a span is (low, value, high)."""
+    spans = list(spans)
+    up, down = [high - value for _, value, high in spans], [value - low for low, value, _ in spans]
+    look = {"color": ink["ink"], "thickness": 1.5, "width": 4}
+    return {"type": "data", "symmetric": False, "array": up, "arrayminus": down, **look}
