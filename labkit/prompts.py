@@ -20,3 +20,8 @@ def topics() -> dict[str, list[str]]:
     """Two narrow topics, each a list of places in one held-out file, in an order that stays: what streams are made of."""
     found = json.loads((DATA / "prompts" / "topics.json").read_text())
     return {name: topic["prompts"] for name, topic in found.items()}
+
+
+def extraction(part: str = "questions") -> list[dict[str, str]]:
+    """Questions about held-out code, or the "examples" for their prompts: "kind", "document", "asks", "answer", "source"."""
+    return json.loads((DATA / "prompts" / "extraction.json").read_text())[part]

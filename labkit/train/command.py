@@ -218,6 +218,25 @@ def topics(file: Annotated[Path, typer.Argument(help="JSON file to write.")]) ->
     typer.echo(f"written: {file}")
 
 
+@app.command(epilog="Example: labkit train questions data/prompts/extraction.json")
+def questions(
+    file: Annotated[Path, typer.Argument(help="JSON file to write.")],
+    count: Annotated[int, typer.Option(help="How many questions.", min=2)] = 40,
+    models: Annotated[Path, typer.Option(help="Folder of the pair whose tokenizer counts the tokens.")] = DEFAULT_OUT,
+) -> None:
+    """Write extractive questions about held-out code, with examples, for exact-extract (P147)."""
+    from labkit.train.prompts import write_prompts
+    from labkit.train.questions import extraction_questions
+    from labkit.train.tokenizer import load_tokenizer
+
+    try:
+        write_prompts(extraction_questions(load_tokenizer(models / "target"), count), file)
+    except ValueError as error:
+        typer.echo(f"Error: {error}", err=True)
+        raise typer.Exit(2) from None
+    typer.echo(f"written: {file}")
+
+
 @app.command(epilog="Example: labkit train adaspec --steps 1000 --seeds 3")
 def adaspec(
     out: Out = DEFAULT_OUT,
