@@ -156,18 +156,19 @@ class ExactExtract(Study):
     prefix weigh all O(n^2) spans: exact, no beam. Each step is one pass, that is one column of the map.
 
     The question stands BEHIND the document here, as a decoder-only model needs it; the paper's T5 reads both with an encoder.
-    The answer ends with a newline. Scored are the document's own tokens, which may differ from those of the same text alone.
+    The answer ends with a newline. Scored are the document's own tokens, which may differ from those of the same text alone;
+    p is the raw law, whatever the temperature.
     Left out: the paper's fine-tuning on 0 to 512 examples; answered questions in the prompt stand in its place, and questions in
     a form that the model was trained on ("assert name ==") beside one that it was not ("from module import").
     """
 
     name, title, paper, lossless = "exact-extract", "exact-extract", "P147", False
     charts = ("span_map",)
-    question: int = knob(1, 0, 40, label="Question", help="0: the prompt, whose last line asks")
-    examples: int = knob(0, 0, 4, label="Examples", help="answered questions before it")
+    question: int = knob(1, 0, 40, label="Question", help="0: your prompt's last line")
+    examples: int = knob(0, 0, 4, label="Examples", help="answered ones before it")
     longest: int = knob(12, 1, 24, unit="tokens", label="Longest answer", help="spans are cut here")
     normalise: bool = knob(False, label="Length normalisation", help="nats a token, not nats")
-    words: bool = knob(False, label="Whole words only", help="no start in the middle of a name")
+    words: bool = knob(False, label="Whole words only", help="no start inside a name")
 
     def steps(self, session, rng):
         asks = self._question(session)

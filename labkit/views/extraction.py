@@ -31,7 +31,7 @@ def extraction(trace: Trace, upto: int | None = None, *, theme: str = "light") -
     """The share of right answers against the examples shown; left the form that the model knows, right the other."""
     ink = themes.colours(theme)
     figure = make_subplots(1, 2, horizontal_spacing=0.06, shared_yaxes=True, figure=go.Figure(layout={"template": {}}))
-    figure.update_layout(title="How optimal is greedy decoding?", meta={"words": _words(trace, upto), "height": 320})
+    figure.update_layout(title="How optimal is greedy decoding?", meta={"words": _words(trace, upto), "height": 330})
     figure.update_layout(yaxis={"title": "share right", "range": [0, 1.02]}, yaxis2={"range": [0, 1.02]})
     for axis, words in zip(("xaxis", "xaxis2"), FORMS.values()):
         title = f"examples in the prompt; {words}"

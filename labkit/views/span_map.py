@@ -13,7 +13,7 @@ from labkit.views.text import label, piece
 
 COLUMNS = ("span", "first token", "tokens", "nats", "probability")
 LISTED = 20  # rows of the table: the likeliest spans
-FAINT = 40  # nats above which all cells look alike
+FAINT = 30  # nats above which all cells look alike
 NAMED = 64  # tokens written under the map; of a longer document every second, third ...
 
 
@@ -94,7 +94,7 @@ def _words(trace: Trace, notes: dict, cells: int) -> str:
     """The question, its answer, what each decoder says, and what that took."""
 
     def quoted(text: str) -> str:
-        return f"“{label(text.strip(), 40)}”"
+        return f"“{label(text.strip(), 40).replace('·', ' ')}”"  # a sentence has spaces
 
     best, free, greedy = notes["best"], notes["free"], notes["greedy"]
     asked = f"Asked: {quoted(notes['asks'])}" + (f", right is {quoted(notes['answer'])}" if notes["answer"] else "")
