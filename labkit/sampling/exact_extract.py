@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from labkit.errors import PromptError
@@ -86,7 +87,7 @@ def suffix_pass(session: Session, suffix: list[int], end: int) -> tuple[Tensor, 
     The prefix's cache stays as it is: the suffix is scored as a chain and not kept.
     """
     logs = session.score(Tree(list(suffix), list(range(-1, len(suffix) - 1)))).logits.log_softmax(-1)  # [N+1, V]
-    index = logs.new_tensor(suffix).long()[:, None]
+    index = torch.tensor(suffix, device=logs.device)[:, None]
     return -logs[:-1].gather(-1, index)[:, 0], -logs[1:, end]
 
 
