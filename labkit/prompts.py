@@ -25,3 +25,8 @@ def topics() -> dict[str, list[str]]:
 def attributes() -> list[dict[str, str]]:
     """Places behind a dot in held-out files: "before" it, "after" the function it stands in, the "name" that was written."""
     return json.loads((DATA / "prompts" / "attributes.json").read_text())
+
+
+def extraction(part: str = "questions") -> list[dict[str, str]]:
+    """Questions about held-out code, or the "examples" for their prompts: "kind", "document", "asks", "answer", "source"."""
+    return json.loads((DATA / "prompts" / "extraction.json").read_text())[part]

@@ -1,5 +1,7 @@
 """`labkit train …`: rebuild or extend the shipped models, and measure them."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -27,12 +29,19 @@ Tokenizer = Annotated[Path | None, typer.Option(help="Folder of the tokenizer; t
 DEFAULT_OUT = Path("data/models")
 
 
-def _run(what: str, out: Path, **choices) -> None:
+@contextmanager
+def refusals() -> Iterator[None]:
+    """A ValueError inside ends the command with its sentence."""
     try:
-        typer.echo(f"written: {train(what, out, **choices)}")
+        yield
     except ValueError as error:
         typer.echo(f"Error: {error}", err=True)
         raise typer.Exit(2) from None
+
+
+def _run(what: str, out: Path, **choices) -> None:
+    with refusals():
+        typer.echo(f"written: {train(what, out, **choices)}")
 
 
 @app.command(epilog="Example: labkit train pair --minutes 60 --threads 2")
@@ -99,11 +108,8 @@ def ngrams(
     """Count the training text's tri-grams: the table that ADED drafts from (P113)."""
     from labkit.train.ngrams import train_ngrams
 
-    try:
+    with refusals():
         file = train_ngrams(megabytes, seed, report=typer.echo)
-    except ValueError as error:
-        typer.echo(f"Error: {error}", err=True)
-        raise typer.Exit(2) from None
     typer.echo(f"written: {file}")
 
 
@@ -115,11 +121,8 @@ def ngrams_super(
     """Count the training text's two- to six-grams: the table that smooths superposed drafts (P171)."""
     from labkit.train.ngrams_super import train_ngrams_super
 
-    try:
+    with refusals():
         file = train_ngrams_super(megabytes, seed, report=typer.echo)
-    except ValueError as error:
-        typer.echo(f"Error: {error}", err=True)
-        raise typer.Exit(2) from None
     typer.echo(f"written: {file}")
 
 
@@ -135,11 +138,8 @@ def exits(
     """Teach the shipped target's early layers to speak: a low-rank part that makes the model lab-exits (P157)."""
     from labkit.train.exits import train_exits
 
-    try:
+    with refusals():
         file = train_exits(tokens, device=device, threads=threads, seed=seed, rate=rate, resume=resume, report=typer.echo)
-    except ValueError as error:
-        typer.echo(f"Error: {error}", err=True)
-        raise typer.Exit(2) from None
     typer.echo(f"written: {file}")
 
 
@@ -157,11 +157,8 @@ def stop_head(
     from labkit.train.stop_head import train_stop_head
 
     choices = {"tokens": tokens, "weight": weight, "depth": depth, "shared_blocks": shared_blocks}
-    try:
+    with refusals():
         file = train_stop_head(**choices, device=device, threads=threads, seed=seed, report=typer.echo)
-    except ValueError as error:
-        typer.echo(f"Error: {error}", err=True)
-        raise typer.Exit(2) from None
     typer.echo(f"written: {file}")
 
 
@@ -175,11 +172,8 @@ def adadec(
     """Learn from which entropy on AdaDec pauses (P003)."""
     from labkit.train.adadec import train_adadec
 
-    try:
+    with refusals():
         file = train_adadec(windows, device=device, threads=threads, seed=seed, report=typer.echo)
-    except ValueError as error:
-        typer.echo(f"Error: {error}", err=True)
-        raise typer.Exit(2) from None
     typer.echo(f"written: {file}")
 
 
@@ -213,11 +207,8 @@ def figures(out: Out = DEFAULT_OUT, threads: Threads = None) -> None:
 
     if threads is not None:
         torch.set_num_threads(threads)
-    try:
+    with refusals():
         measure_pair(out, report=typer.echo)
-    except ValueError as error:
-        typer.echo(f"Error: {error}", err=True)
-        raise typer.Exit(2) from None
     typer.echo(f"written: {out / 'README.md'}")
 
 
@@ -231,11 +222,8 @@ def prompts(
     from labkit.train.prompts import held_out_prompts, write_prompts
     from labkit.train.tokenizer import load_tokenizer
 
-    try:
+    with refusals():
         write_prompts(held_out_prompts(load_tokenizer(models / "target"), count), file)
-    except ValueError as error:
-        typer.echo(f"Error: {error}", err=True)
-        raise typer.Exit(2) from None
     typer.echo(f"written: {file}")
 
 
@@ -244,11 +232,8 @@ def topics(file: Annotated[Path, typer.Argument(help="JSON file to write.")]) ->
     """Write the prompts of two narrow topics, from one held-out file each, for streams of requests."""
     from labkit.train.prompts import topic_prompts, write_prompts
 
-    try:
+    with refusals():
         write_prompts(topic_prompts(), file)
-    except ValueError as error:
-        typer.echo(f"Error: {error}", err=True)
-        raise typer.Exit(2) from None
     typer.echo(f"written: {file}")
 
 
@@ -260,11 +245,24 @@ def attributes(
     """Write places behind a dot in held-out files, where a name has to be guessed."""
     from labkit.train.prompts import attribute_places, write_prompts
 
-    try:
+    with refusals():
         write_prompts(attribute_places(count), file)
-    except ValueError as error:
-        typer.echo(f"Error: {error}", err=True)
-        raise typer.Exit(2) from None
+    typer.echo(f"written: {file}")
+
+
+@app.command(epilog="Example: labkit train questions data/prompts/extraction.json")
+def questions(
+    file: Annotated[Path, typer.Argument(help="JSON file to write.")],
+    count: Annotated[int, typer.Option(help="How many questions.", min=2)] = 40,
+    models: Annotated[Path, typer.Option(help="Folder of the pair whose tokenizer counts the tokens.")] = DEFAULT_OUT,
+) -> None:
+    """Write extractive questions about held-out code, with examples, for exact-extract (P147)."""
+    from labkit.train.prompts import write_prompts
+    from labkit.train.questions import extraction_questions
+    from labkit.train.tokenizer import load_tokenizer
+
+    with refusals():
+        write_prompts(extraction_questions(load_tokenizer(models / "target"), count), file)
     typer.echo(f"written: {file}")
 
 
@@ -279,8 +277,5 @@ def adaspec(
     """Distil narrow drafts by AdaSPEC and plainly, and write their curves for the page; no weights are kept."""
     from labkit.train.adaspec import train_adaspec
 
-    try:
+    with refusals():
         typer.echo(f"written: {train_adaspec(out, width=width, steps=steps, seeds=seeds, device=device, report=typer.echo)}")
-    except ValueError as error:
-        typer.echo(f"Error: {error}", err=True)
-        raise typer.Exit(2) from None
