@@ -140,7 +140,7 @@ function makeKnobs(store, live) {
   function methodPicker() {
     const methods = store.engine?.methods.filter((one) => !one.study && (store.page !== "acceptance" || one.drafts)) ?? [];
     if (methods.length < 2) return null;
-    const words = Object.fromEntries(methods.map((one) => [one.name, one.lossless ? one.title : `${one.title} (lossy)`]));
+    const words = Object.fromEntries(methods.map((one) => [one.name, one.lossless ? one.title : `${one.title} (${one.theme === "speculative" ? "lossy" : "another law"})`]));
     const knob = { name: "method", label: "Method", kind: "choice", choices: methods.map((one) => one.name), help: "" };
     return put(knob, () => lane().wish.method, (name) => store.actions.wish({ method: name, knobs: {} }, true), true, words);
   }
