@@ -1,5 +1,7 @@
 // What the run cost beside plain decoding: counts and seconds, never one without the other.
 
+const BEHIND = 30; // ms; the step itself is seen first, in a frame of its own
+
 /** Panel "Cost": block efficiency, calls, tokens fed, seconds, and one honest sentence. Only the steps on show are counted. */
 function costView(store) {
   const element = html("div", { class: "tl-cost", role: "group", "aria-label": "Cost beside plain decoding" });
@@ -18,9 +20,9 @@ function costView(store) {
       const next = JSON.stringify([store.lane, lane?.name, lane?.at, lane?.steps?.length, plainCost(store), store.plain?.seconds_of?.length, lane?.opening?.request?.method]);
       if (next === key) return;
       key = next;
-      cancelAnimationFrame(later);
+      clearTimeout(later);
       if (!count) redraw();
-      else later = requestAnimationFrame(() => setTimeout(redraw)); // behind the frame in which the step itself is seen
+      else later = setTimeout(redraw, BEHIND);
     },
     table() {
       const [mine, plain] = [costNow(store), plainCost(store)];

@@ -146,6 +146,7 @@ function makeStore(model) {
       const names = changed;
       changed = new Set();
       if (names.size) for (const listener of [...listeners]) listener(names);
+      void store.root?.offsetHeight; // laid out now, while the screen's next frame is waited for, and not within it
     },
     subscribe(listener) {
       listeners.add(listener);
