@@ -58,7 +58,7 @@ const look = () => {
   if (bench) {
     arrived("controls", true);
     arrived("strip", bench.querySelector(".tl-lane [data-id]"));
-    const charts = [...bench.querySelectorAll(".tl-chart")];
+    const charts = [...bench.querySelectorAll(".tl-chart")].filter(one => !one.closest("[hidden]"));
     arrived("charts", charts.length && charts.every(one => one.dataset.drawn && one.dataset.drawn !== "error"));
   }
   if (!watched) requestAnimationFrame(look);
@@ -102,7 +102,8 @@ STEP = """async many => {
   const quiet = () => !["running", "loading"].includes(bench.dataset.state);
   while (times.length < many && bench.dataset.state !== "done") {
     const before = Number(bench.dataset.at);
-    times.push(await timed(() => button.click(), () => Number(bench.dataset.at) > before));
+    const spent = await timed(() => button.click(), () => Number(bench.dataset.at) > before || bench.dataset.state === "done");
+    if (Number(bench.dataset.at) > before) times.push(spent); // else the text had ended there
     while (!quiet()) await new Promise(go => setTimeout(go, 5));
   }
   return times;
