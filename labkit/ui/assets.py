@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+import json
 import re
 from pathlib import Path
 
@@ -27,11 +28,9 @@ const pause = (ms) => new Promise((done) => setTimeout(done, ms));
 function fetched(model) {
   return new Promise((done) => {
     const id = Math.random().toString(36).slice(2);
-    const listen = async (message, [, script, css]) => {
+    const listen = async (message, [, script]) => {
       if (message?.id !== id) return;
       model.off("msg:custom", listen);
-      const text = (buffer) => new TextDecoder().decode(buffer);
-      document.head.append(Object.assign(document.createElement("style"), { textContent: text(css) }));
       const address = URL.createObjectURL(new Blob([script], { type: "text/javascript" }));
       done((await import(address)).default);
       URL.revokeObjectURL(address);
@@ -42,7 +41,7 @@ function fetched(model) {
 }
 export default {
   async render({ model, el }) {
-    for (let tries = 0; tries < 10 && !globalThis[KEY]; tries++) await pause(30);
+    for (let tries = 0; tries < 100 && !globalThis[KEY] && !model.get("alone"); tries++) await pause(30);
     globalThis[KEY] ??= fetched(model);
     return (await globalThis[KEY]).render({ model, el });
   },
@@ -50,9 +49,19 @@ export default {
 """
 
 
+# The style sheet travels with the script, where it is packed; a newer script of the same page brings the newer one.
+DRESS = """
+{{
+  const sheet = document.getElementById("labkit-css") ?? document.head.appendChild(document.createElement("style"));
+  Object.assign(sheet, {{ id: "labkit-css", textContent: {css} }});
+}}
+"""
+
+
 def module(entrance: str) -> str:
-    """What the page gets: `script(entrance)`, packed to two fifths of its size."""
-    return LOADER.format(packed=base64.b64encode(gzip.compress(script(entrance).encode(), mtime=0)).decode())
+    """What the page gets: `script(entrance)` and `styles()`, packed to two fifths of their size."""
+    whole = DRESS.format(css=json.dumps(styles())) + script(entrance)
+    return LOADER.format(packed=base64.b64encode(gzip.compress(whole.encode(), mtime=0)).decode())
 
 
 def script(entrance: str) -> str:

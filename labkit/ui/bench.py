@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import gzip
+from typing import Any, ClassVar
 
 import anywidget
 import msgspec
@@ -17,6 +18,7 @@ from labkit.ui.lane import sentence
 
 KEEP = {"entropy": ["laws", "prompt"], "draft_trees": [], "acceptance": ["tests"], "decode": [], "study": []}
 METHOD = {"entropy": "plain", "draft_trees": "token-recycling", "acceptance": "chain", "decode": "chain"}
+PACKED = 4096  # bytes; what the engine offers is compressed when it is longer
 Cut = int | float | dict[str, Any] | None
 PROMPT = '''class Queue:
     def __init__(self):
@@ -37,9 +39,9 @@ class Bench(anywidget.AnyWidget):
     """
 
     _esm = assets.module("bench")
-    _css = assets.styles()
     page = traitlets.Unicode("entropy").tag(sync=True)
     under = traitlets.Bool(False).tag(sync=True)  # does it stand under another bench of the same page?
+    there: ClassVar[bool] = False  # whether this process has made one
 
     def __init__(
         self,
@@ -68,6 +70,7 @@ class Bench(anywidget.AnyWidget):
         if page == "study" and not method:
             raise LabError("A study has no name: give one that `labkit studies` lists.")
         super().__init__(page=page)
+        Bench.there = True
         cuts = {"top-h": ("alpha", top_h), "top-k": ("k", top_k), "top-p": ("p", top_p), "min-p": ("p", min_p)}
         cuts |= {"eta": ("epsilon", eta), "typical": ("mass", typical)}
         request = Request(
@@ -136,7 +139,9 @@ class Bench(anywidget.AnyWidget):
 
     def _publish(self, kind: str, fields: dict[str, Any], laws: list[bytes]) -> None:
         # The JSON travels as a buffer: encoded once, and a token's infinite log-probability becomes null instead of broken JSON.
-        self.send({"kind": kind}, [msgspec.json.encode(fields), *laws])
+        data = msgspec.json.encode(fields)
+        packed = kind == "engine" and len(data) > PACKED
+        self.send({"kind": kind, "packed": packed}, [gzip.compress(data, 6) if packed else data, *laws])
 
     def _hear(self, _widget: Any, message: Any, buffers: list[Any]) -> None:
         """Callbacks never work: they leave the message to the one task."""
@@ -175,5 +180,10 @@ class Guest(Bench):
     """A bench that stands under another one: it brings no script of its own, and its page no head."""
 
     _esm = assets.GUEST
-    _css = ""
     under = traitlets.Bool(True).tag(sync=True)
+    alone = traitlets.Bool().tag(sync=True)  # no other bench was there before it
+
+    def __init__(self, *arguments: Any, **settings: Any):
+        alone = not Bench.there
+        super().__init__(*arguments, **settings)
+        self.alone = alone

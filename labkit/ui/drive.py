@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from hashlib import sha256
 from typing import Any, Callable
 
 import msgspec
@@ -74,7 +75,7 @@ class Drive(Desk):
 
     async def _do_open(self, job: Job) -> None:
         """Say who answers; run the first steps of an empty bench."""
-        await self.greet()
+        await self.greet(str(job.message.get("knows", "")))
         if self._watching is None and not self.health.get("local"):
             self._watching = self.spawn(self._watch())
         steps, self.autorun = self.autorun, 0
@@ -198,8 +199,8 @@ class Drive(Desk):
 
     # ------------------------------------------------------------------ the engine and the page
 
-    async def greet(self) -> None:
-        """Tell the page who answers: methods, transforms, models, where and on what."""
+    async def greet(self, knows: str = "") -> None:
+        """Tell the page who answers, where and on what, and what there is to choose, unless it `knows` that by its key."""
         try:
             engine = self.engine
             methods, transforms = await engine.methods(), await engine.transforms()
@@ -208,8 +209,10 @@ class Drive(Desk):
             self._say_health({"error": str(error)})
             return
         self._say_health({"local": status.where == "this process"})
-        fields = {"methods": methods, "transforms": transforms, "models": models, "status": status}
-        self.publish("engine", msgspec.to_builtins(fields, str_keys=True), [])
+        offered = msgspec.to_builtins({"methods": methods, "transforms": transforms, "models": models}, str_keys=True)
+        key = sha256(msgspec.json.encode(offered)).hexdigest()[:16]
+        told = {"status": msgspec.to_builtins(status, str_keys=True), "key": key}
+        self.publish("engine", told if key == knows else {**told, **offered}, [])
 
     async def _watch(self) -> None:
         """Notice within three seconds that the engine is gone, and that it is back."""

@@ -24,7 +24,7 @@ async def answer(drive: Drive, page: str, message: dict[str, Any]) -> tuple[dict
         law = found.pop("law", None)  # bytes do not fit into JSON
         return found, [law] if law else []
     if what == "module":
-        return {}, [assets.module("bench").encode(), assets.styles().encode()]
+        return {}, [assets.module("bench").encode()]
     if what == "plotly":
         return {}, [plotly_bundle()]
     lane = drive.lanes[min(int(question.get("lane", 0)), len(drive.lanes) - 1)]

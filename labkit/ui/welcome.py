@@ -19,7 +19,6 @@ class Welcome(anywidget.AnyWidget):
     """One screen: cards, engine, catalogue. Nothing is connected before the page's first message."""
 
     _esm = assets.module("welcome")
-    _css = assets.styles()
 
     def __init__(self, engine: Any = None):
         super().__init__()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 from typing import Any
 
 import msgspec
@@ -31,7 +32,8 @@ class Page:
 
     def all(self, kind: str) -> list[dict[str, Any]]:
         """The messages of one kind so far."""
-        return [msgspec.json.decode(buffers[0]) for content, buffers in self.heard if content["kind"] == kind]
+        told = [(content, buffers[0]) for content, buffers in self.heard if content["kind"] == kind]
+        return [msgspec.json.decode(gzip.decompress(data) if content.get("packed") else data) for content, data in told]
 
     async def until(self, true, what: str = "") -> None:
         """Wait for a condition, or fail."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import base64
+import gzip
 import subprocess
 import sys
 from functools import wraps
@@ -359,11 +361,26 @@ def test_an_unknown_page_is_refused():
 
 @looped
 async def test_a_guest_gets_the_script_from_its_kernel(make, engine):
-    """A second bench of a page is light; alone, it asks for the whole script and its styles."""
+    """A second bench of a page is light; alone, it asks for the whole script, which brings the styles."""
     assert len(Bench.study("agreement")._esm) < 2_000 < len(Bench._esm)
+    assert not Bench.study("agreement").alone, "another bench was made before it"
     page = make()
-    _, (script, styles) = await page.answer(ask="module")
-    assert b"export default" in script and b".tl" in styles
+    _, (loader,) = await page.answer(ask="module")
+    packed = loader.decode().split('"')[1]
+    script = gzip.decompress(base64.b64decode(packed)).decode()
+    assert "export default" in script and ".tl-panel {" in script and "labkit-css" in script
+
+
+@looped
+async def test_what_the_engine_offers_is_told_once_a_page(make, engine):
+    page = make()
+    page.tell({"do": "open"})
+    await page.until(lambda: page.all("engine"))
+    first = page.all("engine")[-1]
+    assert first["methods"] and first["models"] and first["status"]
+    page.tell({"do": "open", "knows": first["key"]})
+    await page.until(lambda: len(page.all("engine")) == 2)
+    assert set(page.all("engine")[-1]) == {"status", "key"}
 
 
 def test_the_code_of_a_study_names_it():

@@ -30,6 +30,7 @@ function makeActions(store) {
   const ended = () => store.lanes.every((one) => one.closing && sameRequest(one.wish, one.request));
   const post = (verb, more = {}) => {
     clearTimeout(settling);
+    store.stepping = verb === "step";
     store.set({ trouble: null });
     store.send({ do: verb, lane: store.lane, request: lane().wish, ...more });
   };

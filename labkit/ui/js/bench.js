@@ -10,6 +10,9 @@ const LAYOUTS = {
   acceptance: { look: "lay-acc", live: false, charts: true, views: (store) => [makePanel(store, verifyView(store), "verify", { hero: true }), makePanel(store, byPositionView(store), "bypos"), makePanel(store, checkView(store), "check")] },
 };
 
+const LOOKING = 1500; // milliseconds
+const ENGINE = Symbol.for("labkit.engine"); // what it offers, told once a page: { key, fields }
+
 /** What the engine says of itself, with the fields that the wire leaves out at their defaults. */
 function wholeEngine({ methods, transforms, models, status }) {
   const knobs = (list) => list.map((knob) => ({ unit: "", help: "", choices: [], live: false, scale: "linear", ...knob }));
@@ -59,10 +62,25 @@ function hear(store, kind, fields, buffers) {
     store.set({ lanes: store.lanes, ...(fields.request && place === store.lane ? { sampling: samplingOf(store.lanes[place].wish) } : {}) });
   } else if (kind === "close") {
     store.set({ lanes: store.lanes.slice(0, 1), lane: 0, selected: null, sampling: samplingOf(store.lanes[0].wish) });
-  } else if (kind === "engine") store.set({ engine: { ...wholeEngine(fields), count: (store.engine?.count ?? 0) + 1 } });
+  } else if (kind === "engine") {
+    if (fields.methods) globalThis[ENGINE] = { key: fields.key, fields };
+    const offered = fields.methods ? fields : { ...globalThis[ENGINE].fields, status: fields.status };
+    store.set({ engine: { ...wholeEngine(offered), count: (store.engine?.count ?? 0) + 1 } });
+  }
   else if (kind === "health") store.set({ health: fields });
   else if (kind === "plain") store.set({ plain: fields });
   else if (kind === "error") store.set({ trouble: { action: "close", ...fields } });
+}
+
+/** The text in a gzipped buffer. */
+function unpacked(buffer) {
+  return new Response(new Blob([buffer]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
+}
+
+/** Ask for what there is; further benches of a page wait until the first has been told what the engine offers. */
+async function open(store, alone) {
+  for (let tries = 0; store.guest && !alone && !globalThis[ENGINE] && tries < 60; tries++) await new Promise((done) => setTimeout(done, 50));
+  store.send({ do: "open", view: store.view, knows: globalThis[ENGINE]?.key ?? "" });
 }
 
 /** Keys that drive the transport when nothing in focus wants them for itself. */
@@ -130,13 +148,21 @@ function render({ model, el }) {
   el.append(root);
 
   const parts = [...views, own, transport, lanes, knobs, takeaway]; // views measure their place first, while nothing has been changed yet
-  let fetching = null;
+  let fetching = 0;
+  /** The chart library, once it will be needed: behind the strip, or while a page without a text is looked at. */
+  const fetchPlotly = () => {
+    const written = store.lanes[0].tokens.length > 0;
+    if (fetching === Infinity || !(layout.charts || !own.element.hidden) || (fetching && !written) || (store.guest && !written)) return;
+    clearTimeout(fetching);
+    const later = setTimeout(() => plotlyOnce(store).catch(() => {}), written ? 0 : LOOKING);
+    fetching = written ? Infinity : later;
+  };
   const draw = (changes) => {
     if (!store.ready) return;
     if (!store.guest) head.showTheme(store.theme);
     for (const part of parts) part.draw(changes);
     lanes.settle();
-    if (layout.charts && !fetching && store.lanes[0].tokens.length) fetching = setTimeout(() => plotlyOnce(store).catch(() => {})); // the strip first
+    fetchPlotly();
     drawModels(store, models, alarm);
     const lane = store.lanes[store.lane];
     const told = {
@@ -147,15 +173,15 @@ function render({ model, el }) {
   };
   const unsubscribe = store.subscribe(draw);
   listenToKeys(store, root, signal);
-  const listen = (message, buffers) => {
+  const listen = async (message, buffers) => {
     const [first, ...rest] = buffers ?? [];
     if (!first || !message?.kind) return;
-    const fields = JSON.parse(new TextDecoder().decode(first));
+    const fields = JSON.parse(message.packed ? await unpacked(first) : new TextDecoder().decode(first));
     if (message.kind === "answer") store.answer(message.id, fields, rest);
     else hear(store, message.kind, fields, rest);
   };
   model.on("msg:custom", listen);
-  store.send({ do: "open", view: store.view });
+  open(store, model.get("alone"));
   return () => {
     leave.abort();
     unsubscribe();

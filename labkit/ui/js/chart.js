@@ -7,7 +7,7 @@ const CALM = 150; // ms without another step before a chart follows: plotly take
 function plotlyOnce(store) {
   globalThis[PLOTLY] ??= store.ask({ ask: "plotly" }).then(async ({ buffers }) => {
     const packed = buffers[0];
-    const text = await new Response(new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
+    const text = await unpacked(packed);
     const script = document.createElement("script");
     script.textContent = text;
     document.head.append(script);
@@ -124,7 +124,7 @@ function chartView(store, name, title = "", { words = "", height = 0, table } = 
     element,
     draw() {
       if (!key()) return;
-      if (key() !== asked && figure && !store.actions.busy()) {
+      if (key() !== asked && figure && (store.stepping || !store.actions.busy())) {
         clearTimeout(later);
         later = setTimeout(update, CALM);
       } else if (key() !== asked) update();
@@ -145,7 +145,9 @@ const OWN = 4; // panels for the charts that a method brings along
 /** The panels for the charts that the method on show brings along; those it does not fill are hidden. */
 function ownCharts(store, shown) {
   const box = html("div", { class: "tl-own a-own" });
-  const names = () => !shown ? [] : laneNow(store).opening?.charts ?? store.engine?.methods.find((one) => one.name === laneNow(store).wish?.method)?.charts ?? [];
+  // Plain decoding's own chart is of stored laws, which the entropy page alone keeps.
+  const lawless = () => laneNow(store).wish?.method === "plain" && store.page !== "entropy";
+  const names = () => !shown || lawless() ? [] : laneNow(store).opening?.charts ?? store.engine?.methods.find((one) => one.name === laneNow(store).wish?.method)?.charts ?? [];
   const panels = Array.from({ length: OWN }, (_, place) => {
     const panel = makePanel(store, chartView(store, () => names()[place]), "chart");
     panel.view.painted = () => panel.draw(new Set(["figure"])); // its table, where that is on show, is of the new figure too
