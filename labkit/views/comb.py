@@ -130,17 +130,6 @@ def _fan(figure: go.Figure, trace: Trace, step: Step, ink: dict[str, str]) -> No
         (0.01, "right", [f"{'✓ ' if kept else ''}{escaped(cut(text, ROOM))}" for text, _, kept, _ in told], themes.CODE_FONT),
         (0.99, "left", [f"{value:.2f}" for _, value, _, _ in told], themes.UI_FONT),
     ):
-        figure.add_scatter(
-            x=[x] * len(told),
-            y=places,
-            text=words,
-            mode="text",
-            textposition=f"middle {side}",
-            textfont={"family": family, "size": 12, "color": ink["ink"]},
-            showlegend=False,
-            hoverinfo="skip",
-            row=1,
-            col=2,
-        )
+        figure.add_scatter(x=[x] * len(told), y=places, **themes.written(ink, words, side, family), row=1, col=2)
     more = f", best {SHOWN} of {len(trials)}" if len(trials) > SHOWN else ""
     figure.update_xaxes(title=f"latest fan{more}: 1 / perplexity", row=1, col=2)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import plotly.graph_objects as go
 
-from labkit.errors import TraceError
 from labkit.trace import Trace
 from labkit.views import read
 from labkit.views import theme as themes
@@ -22,12 +21,7 @@ def rows(trace: Trace, upto: int | None = None, *, index: int | None = None) -> 
     Raises `TraceError` when there is no such place or no belief for it.
     """
     tokens = read.tokens(trace, upto)
-    place = len(tokens) - 1 if index is None else index
-    if not 0 <= place < len(tokens):
-        raise TraceError(f"Token {place} is not in this trace: choose one from 0 to {len(tokens) - 1}.")
-    belief = tokens[place].belief
-    if belief is None:
-        raise TraceError(f"The trace keeps no belief for token {place}: choose a token that was generated.")
+    place, belief = read.believed(tokens, index)
     drawn = tokens[place].id
     law = read.law(belief)
     if law is None:

@@ -123,15 +123,4 @@ def _branches(figure: go.Figure, trace: Trace, notes: dict, ink: dict) -> None:
         (0.01, "right", [f"{mark}{escaped(text)}" for mark, text in zip(marks, texts)], themes.CODE_FONT),
         (0.99, "left", [f"{way['score']:.2f}" for way in ways], themes.UI_FONT),
     ):
-        figure.add_scatter(
-            x=[x] * len(ways),
-            y=list(range(len(ways))),
-            text=words,
-            mode="text",
-            textposition=f"middle {side}",
-            textfont={"family": family, "size": 12, "color": ink["ink"]},
-            showlegend=False,
-            hoverinfo="skip",
-            row=2,
-            col=1,
-        )
+        figure.add_scatter(x=[x] * len(ways), y=list(range(len(ways))), **themes.written(ink, words, side, family), row=2, col=1)

@@ -41,6 +41,20 @@ def tokens(trace: Trace, upto: int | None = None) -> list[Token]:
     return found
 
 
+def believed(tokens: list[Token], index: int | None) -> tuple[int, Belief]:
+    """Place `index` of the text (from 0, prompt included; None = the last) and the belief there.
+
+    Raises `TraceError` when there is no such place or no belief for it.
+    """
+    place = len(tokens) - 1 if index is None else index
+    if not 0 <= place < len(tokens):
+        raise TraceError(f"Token {place} is not in this trace: choose one from 0 to {len(tokens) - 1}.")
+    belief = tokens[place].belief
+    if belief is None:
+        raise TraceError(f"The trace keeps no belief for token {place}: choose a token that was generated.")
+    return place, belief
+
+
 def step_at(trace: Trace, step: int | None) -> Step:
     """Step number `step`, counted from 1; None = the last. Raises `TraceError` when the trace has no such step."""
     size = len(trace.steps)

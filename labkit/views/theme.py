@@ -91,3 +91,10 @@ def whiskers(ink: dict[str, str], spans: Iterable[tuple[float, float, float]]) -
     up, down = [high - value for _, value, high in spans], [value - low for low, value, _ in spans]
     look = {"color": ink["ink"], "thickness": 1.5, "width": 4}
     return {"type": "data", "symmetric": False, "array": up, "arrayminus": down, **look}
+
+
+def written(ink: dict[str, str], words: list[str], side: str, family: str) -> dict[str, Any]:
+    """A plotly scatter of nothing but `words`, on one `side` ("left", "right") of their places; x and y come beside it."""
+    font = {"family": family, "size": 12, "color": ink["ink"]}
+    look = {"mode": "text", "textposition": f"middle {side}", "textfont": font}
+    return {"text": words, **look, "showlegend": False, "hoverinfo": "skip"}

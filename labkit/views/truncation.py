@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import plotly.graph_objects as go
 
-from labkit.errors import TraceError
 from labkit.trace import Setting, Trace
 from labkit.views import read
 from labkit.views import theme as themes
@@ -65,12 +64,7 @@ def samplers(transforms: list[Setting]) -> list[Sampler]:
 def seen_at(trace: Trace, upto: int | None, index: int | None, temperature: float | None) -> Seen:
     """What the trace knows of place `index` (from 0, prompt included; None = the last). Raises `TraceError`."""
     tokens = read.tokens(trace, upto)
-    place = len(tokens) - 1 if index is None else index
-    if not 0 <= place < len(tokens):
-        raise TraceError(f"Token {place} is not in this trace: choose one from 0 to {len(tokens) - 1}.")
-    belief = tokens[place].belief
-    if belief is None:
-        raise TraceError(f"The trace keeps no belief for token {place}: choose a token that was generated.")
+    place, belief = read.believed(tokens, index)
     before = label("".join(token.text for token in tokens[max(0, place - 3) : place]), 24)
     heat = trace.opening.request.temperature if temperature is None else temperature
     logs = read.law(belief)
