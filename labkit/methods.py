@@ -88,24 +88,25 @@ def _import_themes() -> None:
             importlib.import_module(f"labkit.{theme}.{module.name}")
 
 
-def _registered(base: type) -> dict[str, type]:
+def registered(base: type) -> dict[str, type]:
+    """Every class of the themes that has a `name` of its own and is a kind of `base`, by name."""
     _import_themes()
     return {cls.name: cls for cls in _subclasses(base) if cls.__dict__.get("name") and cls.__module__.startswith("labkit.")}
 
 
 def all_methods() -> dict[str, type[Method]]:
     """Every registered method that decodes, by name."""
-    return {name: cls for name, cls in _registered(Method).items() if cls.writes}
+    return {name: cls for name, cls in registered(Method).items() if cls.writes}
 
 
 def all_studies() -> dict[str, type[Study]]:
     """Every registered study by name."""
-    return {name: cls for name, cls in _registered(Method).items() if not cls.writes}
+    return {name: cls for name, cls in registered(Method).items() if not cls.writes}
 
 
 def all_transforms() -> dict[str, type[Transform]]:
     """Every registered transform by name."""
-    return _registered(Transform)
+    return registered(Transform)
 
 
 def _summary(cls: type) -> str:

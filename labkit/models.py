@@ -25,6 +25,14 @@ DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.
 SMALL = 30_000_000
 
 
+@cache
+def byte_letters() -> dict[str, int]:
+    """The letter that byte-level BPE writes for each byte, with the byte it stands for."""
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = [byte for byte in range(256) if byte not in printable]
+    return {chr(byte): byte for byte in printable} | {chr(256 + n): byte for n, byte in enumerate(others)}
+
+
 class Vocabulary:
     """A tokenizer as the lab needs it: text to ids, ids to text, and the text piece of every token."""
 
@@ -72,6 +80,13 @@ class Vocabulary:
         name = self.tokenizer.convert_ids_to_tokens(token) if token < self.size else None
         return b"" if name is None or token in self._marks else self._spelled(name)
 
+    @cached_property
+    def merges(self) -> list[tuple[bytes, bytes]] | None:
+        """The pairs that byte-pair encoding joins, in the order they were learned; None for another kind of tokenizer."""
+        backend = getattr(self.tokenizer, "backend_tokenizer", None)
+        pairs = json.loads(backend.to_str())["model"].get("merges") if backend else None
+        return [tuple(map(self._spelled, pair if isinstance(pair, list) else pair.split(" "))) for pair in pairs or ()] or None
+
     def _spelled(self, name: str) -> bytes:
         if self._bytes and all(letter in self._bytes for letter in name):
             return bytes(self._bytes[letter] for letter in name)
@@ -90,9 +105,7 @@ class Vocabulary:
         backend = getattr(self.tokenizer, "backend_tokenizer", None)
         if backend is None or '"ByteLevel"' not in backend.to_str():
             return {}
-        printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
-        others = [byte for byte in range(256) if byte not in printable]
-        return {chr(byte): byte for byte in printable} | {chr(256 + n): byte for n, byte in enumerate(others)}
+        return byte_letters()
 
 
 @cache

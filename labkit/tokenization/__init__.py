@@ -1,0 +1,1 @@
+"""Token boundaries: where tokenizers cut, and what a cut does to probability, fairness, arithmetic and spelling."""

@@ -1,0 +1,93 @@
+"""Texts that every install has: code, style sheets, licences, headers, and the same phrases in many languages.
+
+Nothing is downloaded: Python comes from the corpus of `labkit.train.corpus`, the others from the files of the installed
+packages, the parallel phrases from Babel's copy of Unicode's locale data.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+from functools import cache
+from pathlib import Path
+
+from labkit.errors import KnobError
+from labkit.train.corpus import documents, is_held_out, is_permissive, licence_of, sources
+
+DOMAINS = ("python", "css", "legal", "c++")
+SUFFIXES = {"css": (".css",), "c++": (".h", ".hpp", ".cuh")}
+LICENCES = ("license", "licence", "copying", "notice")
+LARGEST_FILE = 200_000  # bytes
+PARTS = ("languages", "territories", "scripts", "currency_names", "variants")  # of a locale's data: name to phrase
+
+
+@cache
+def domain(name: str, kilobytes: int = 400, held_out: bool = False) -> tuple[str, ...]:
+    """Whole texts of a domain, each once, together about `kilobytes` long; never one of the other split.
+
+    The order is that of the texts' hashes: a fair sample, the same wherever the same packages are installed. Raises
+    `KnobError` on an unknown domain.
+    """
+    if name not in DOMAINS:
+        raise KnobError(f"There is no domain {name!r}: choose one of {', '.join(DOMAINS)}.")
+    found, room = [], 1000 * kilobytes
+    texts = _python() if name == "python" else _files(name)
+    for digest, text in sorted((hashlib.sha256(text.encode()).hexdigest(), text) for text in texts):
+        if room > 0 and _away(digest) == held_out:
+            found.append(text)
+            room -= len(text.encode())
+    return tuple(found)
+
+
+def _away(digest: str) -> bool:
+    """Is a text with this hash kept away from training? One in five, for the domains are small; the models' own among them."""
+    return is_held_out(digest) or int(digest[:8], 16) % 5 == 0
+
+
+def _python() -> set[str]:
+    return {document.text for document in documents(sources(()))}
+
+
+def _files(name: str) -> set[str]:
+    found = set()
+    for distribution in importlib.metadata.distributions():
+        if not is_permissive(licence_of(distribution.metadata)):
+            continue
+        for file in distribution.files or ():
+            small = file.name.lower()
+            wanted = small.startswith(LICENCES) if name == "legal" else small.endswith(SUFFIXES[name]) and ".min." not in small
+            if wanted and (text := _read(Path(file.locate()))):
+                found.add(text)
+    return found
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8") if path.stat().st_size <= LARGEST_FILE else ""
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+@cache
+def phrases(locale: str) -> dict[str, str]:
+    """A language's words for languages, places, scripts and currencies: key (the same in all languages) to phrase.
+
+    Raises `KnobError` when Babel does not know the locale.
+    """
+    from babel import Locale, UnknownLocaleError
+
+    try:
+        found = Locale.parse(locale)
+    except (UnknownLocaleError, ValueError):
+        raise KnobError(f"There is no locale {locale!r:.40}: choose one such as en, fi, ru, ja, ar.") from None
+    named = {f"{part}.{key}": str(text) for part in PARTS for key, text in found._data[part].items() if isinstance(text, str)}
+    for part in ("months", "days"):
+        for width in ("wide", "abbreviated"):
+            named |= {f"{part}.{width}.{key}": text for key, text in getattr(found, part)["format"][width].items()}
+    cities = {name: zone.get("city") for name, zone in found._data["time_zones"].items() if isinstance(zone, dict)}
+    return named | {f"city.{name}": city for name, city in cities.items() if isinstance(city, str)}
+
+
+def parallel(locales: tuple[str, ...]) -> list[str]:
+    """The keys that all these locales have a phrase for, sorted. Raises `KnobError` as `phrases` does."""
+    return sorted(set.intersection(*(set(phrases(locale)) for locale in locales)))
