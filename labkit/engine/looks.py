@@ -7,6 +7,7 @@ imported when the first one is given, in the engine's thread.
 from __future__ import annotations
 
 import inspect
+import time
 from typing import Annotated, Any, get_type_hints
 
 import msgspec
@@ -84,10 +85,93 @@ def _check_ids(ids: list[int], pair: Any, limits: Limits) -> None:
         raise PromptError(f"Token {wrong[0]} is outside the vocabulary: choose ids from 0 to {last:,}.")
 
 
-LOOKS = {"tokens": Tokens, "next": Next, "check": Check}
+LONGEST_RIBBON = 20_000  # bytes
+LONGEST_PIECE = 256  # bytes of a token whose merges are undone
 
 
-def read(what: str, question: dict[str, Any]) -> Tokens | Next | Check:
+class Segmenters(msgspec.Struct, forbid_unknown_fields=True):
+    """Everything that cuts a text: `segmenters`, each with name, title, summary, paper and knobs."""
+
+    def answer(self, pair: Any, limits: Limits) -> dict[str, Any]:
+        from labkit.knobs import schema
+        from labkit.tokenization.segmenter import all_segmenters
+
+        told = [
+            {"name": cls.name, "title": cls.title, "summary": cls.summary(), "paper": cls.paper, "knobs": schema(cls)}
+            for cls in all_segmenters().values()
+        ]
+        return {"segmenters": msgspec.to_builtins(told, str_keys=True)}
+
+
+class Cut(msgspec.Struct, forbid_unknown_fields=True):
+    """Where the segmenter `name` cuts `text`: `starts` in bytes, `ids` as text, and what the cut is worth.
+
+    `types` different tokens of a vocabulary of `size` (0 = open), `renyi` efficiency, and the `seconds` that cutting took.
+    """
+
+    text: str
+    name: str
+    knobs: dict[str, Any] = {}
+
+    def answer(self, pair: Any, limits: Limits) -> dict[str, Any]:
+        from labkit.tokenization.metrics import renyi_efficiency
+
+        size = len(self.text.encode(errors="surrogatepass"))
+        if size > LONGEST_RIBBON:
+            raise PromptError(f"The text has {size:,} bytes, the ribbon shows {LONGEST_RIBBON:,}: shorten it.")
+        segmenter = _segmenter(pair, self.name, self.knobs)
+        segmenter.cut("a")  # whatever it loads on first use is not part of the cutting
+        began = time.perf_counter()
+        pieces = segmenter.encode(self.text)
+        seconds = time.perf_counter() - began
+        vocabulary = len(segmenter.vocabulary or ())
+        ids = [piece.id for piece in pieces]
+        return {
+            "starts": [piece.start for piece in pieces],
+            "ids": [str(token) if token < 2**53 else "" for token in ids],
+            "bytes": size,
+            "types": len(set(ids)),
+            "size": vocabulary,
+            "renyi": renyi_efficiency(ids, vocabulary or len(set(ids))),
+            "seconds": seconds,
+        }
+
+
+class Undo(msgspec.Struct, forbid_unknown_fields=True):
+    """The merges behind one token, given by its bytes in hexadecimal, undone down to single bytes.
+
+    `split` is {text, rank, halves}; a token that was never merged has no halves.
+    """
+
+    piece: str
+    name: str
+    knobs: dict[str, Any] = {}
+
+    def answer(self, pair: Any, limits: Limits) -> dict[str, Any]:
+        try:
+            data = bytes.fromhex(self.piece)
+        except ValueError:
+            data = b""
+        if not 0 < len(data) <= LONGEST_PIECE:
+            raise PromptError(f"The token has {len(data)} bytes: merges are shown for tokens of 1 to {LONGEST_PIECE}.")
+
+        def told(split: Any) -> dict[str, Any]:
+            text = split.piece.decode("utf-8", "backslashreplace")
+            return {"text": text, "rank": split.rank, "halves": [told(half) for half in split.halves]}
+
+        return {"split": told(_segmenter(pair, self.name, self.knobs).undo(data))}
+
+
+def _segmenter(pair: Any, name: str, knobs: dict[str, Any]) -> Any:
+    from labkit.tokenization.segmenter import build_segmenter
+
+    return build_segmenter(name, knobs, pair.vocabulary)
+
+
+LOOKS = {"tokens": Tokens, "next": Next, "check": Check, "segmenters": Segmenters, "cut": Cut, "undo": Undo}
+
+
+def read(what: str, question: dict[str, Any]) -> Tokens | Next | Check | Segmenters | Cut | Undo:
     """The question as one of `LOOKS`. Raises `EngineError` when there is none of that name or a word of it is wrong."""
     if what not in LOOKS:
         raise EngineError(f"There is no question {what!r}: ask one of {', '.join(LOOKS)}.")

@@ -48,6 +48,11 @@ class Segmenter:
     paper: ClassVar[str] = ""  # its id in data/papers.toml; "" = nobody's paper in the catalogue
     spaced: ClassVar[bool] = True  # False: reads texts without spaces, and has no opinion about them
 
+    @classmethod
+    def summary(cls) -> str:
+        """What it does, in one sentence for users."""
+        return (cls.__doc__ or "").strip().split("\n")[0]
+
     def cut(self, text: str) -> list[int]:
         """The tokens of a text without half characters, in order; their spellings joined are the text's UTF-8."""
         raise NotImplementedError

@@ -1,6 +1,8 @@
-"""What a person sees: the bench and the welcome page, small widgets of plain DOM that talk to an engine; no torch here."""
+"""What a person sees: the bench, the boundary ribbon and the welcome page, small widgets of plain DOM that talk to an engine; no
+torch here."""
 
 from labkit.ui.bench import Bench
+from labkit.ui.ribbon import Ribbon
 from labkit.ui.welcome import Welcome
 
-__all__ = ["Bench", "Welcome"]
+__all__ = ["Bench", "Ribbon", "Welcome"]

@@ -10,8 +10,8 @@ from pathlib import Path
 
 COMMENTS = re.compile(r"^ *(?://[^\n]*|/\*\*.*?\*/ *)$", re.DOTALL | re.MULTILINE)  # on lines of their own only
 HERE = Path(__file__).parent
-ENTRANCES = ("bench", "welcome")  # the files that end in `export default`, one a widget
-WELCOME = ("marks", "looks", "welcome")  # what the welcome page needs of the bench's files
+ENTRANCES = ("bench", "ribbon", "welcome")  # the files that end in `export default`, one a widget
+NEEDS = {"welcome": ("marks", "looks"), "ribbon": ("knobs", "line", "looks", "marks", "panel")}  # of the bench's files
 LOADER = """
 const packed = Uint8Array.from(atob("{packed}"), (letter) => letter.charCodeAt(0));
 const text = await new Response(new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
@@ -67,8 +67,8 @@ def module(entrance: str) -> str:
 def script(entrance: str) -> str:
     """One ES module: all shared files of `js/` in alphabetical order, then `entrance`; without comments and indents."""
     files = sorted(path for path in (HERE / "js").glob("*.js") if path.stem not in ENTRANCES)
-    if entrance == "welcome":
-        files = [path for path in files if path.stem in WELCOME]
+    if entrance in NEEDS:
+        files = [path for path in files if path.stem in NEEDS[entrance]]
     whole = "\n".join(path.read_text(encoding="utf-8") for path in [*files, HERE / "js" / f"{entrance}.js"])
     return _lean(COMMENTS.sub("", whole))
 

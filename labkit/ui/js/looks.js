@@ -40,9 +40,14 @@ function patterns() {
     pattern("hatch-cut", 6, -45, svg("path", { d: "M0 0v6", class: "pat-cut" }))));
 }
 
-const PAGES = [["entropy", "01_entropy.ipynb", "Entropy"], ["draft_trees", "02_draft_trees.ipynb", "Draft trees"], ["acceptance", "03_acceptance.ipynb", "Acceptance"], ["when_to_draft", "04_when_to_draft.ipynb", "When to draft"], ["timelines", "05_batches_and_timelines.ipynb", "Timelines"], ["constraints", "06_constraints.ipynb", "Constraints"]];
+/** The themes and their pages: name, file, title. The head shows the pages of the theme one is in, and the way to the others. */
+const THEMES = [
+  ["Sampling", [["entropy", "01_entropy.ipynb", "Entropy"], ["constraints", "06_constraints.ipynb", "Constraints"]]],
+  ["Speculative decoding", [["draft_trees", "02_draft_trees.ipynb", "Draft trees"], ["acceptance", "03_acceptance.ipynb", "Acceptance"], ["when_to_draft", "04_when_to_draft.ipynb", "When to draft"], ["timelines", "05_batches_and_timelines.ipynb", "Timelines"]]],
+  ["Token boundaries", [["boundaries", "11_token_boundaries.ipynb", "Boundaries"], ["bytes", "12_bytes_and_bias.ipynb", "Bytes and bias"], ["languages", "13_languages_and_numbers.ipynb", "Languages and numbers"]]],
+];
 const NARROW = 1120; // CSS pixels; below it the knobs become a row
-const LATER = ["Attention", "Boundaries"];
+const LATER = ["Attention"];
 
 /** Which host holds the page: "voila" serves it as a dashboard, anything else is a notebook. */
 function hostName() {
@@ -86,7 +91,11 @@ function makeLooks(root, told, signal) {
 /** The head: wordmark, themes, who answers, and the two switches of the looks. */
 function drawHead(page, looks, models) {
   const here = (name, file) => (name === page || location.pathname.endsWith(file) ? "page" : null);
-  const links = PAGES.map(([name, file, title]) => html("a", { href: file, "aria-current": here(name, file) }, title));
+  const link = ([name, file, title]) => html("a", { href: file, "aria-current": here(name, file) }, title);
+  const links = THEMES.map(([theme, pages]) => {
+    if (!pages.some(([name, file]) => here(name, file))) return html("a", { href: pages[0][1] }, theme);
+    return html("span", { class: "tl-theme", role: "group", "aria-label": theme }, html("b", null, theme), ...pages.map(link));
+  });
   const later = LATER.map((title) => html("span", { class: "later", title: "not in this stage yet" }, title));
   const flip = (words, on, off, set) => {
     const one = button(words, () => {

@@ -121,14 +121,12 @@ const FRAME = 15; // milliseconds; a little under a frame of a usual screen
 function makeStore(model) {
   const view = Math.random().toString(36).slice(2);
   const listeners = new Set();
-  const waiting = new Map();
   let changed = new Set();
   let waits = false;
   let drawn = 0;
-  let asked = 0;
   const store = {
     view, page: model.get("page"), root: null, lanes: [makeLane("first")], lane: 0, selected: null, sampling: samplingOf(null), colour: "entropy",
-    theme: "light", size: "desk", host: "voila", engine: null, health: {}, sequence: 0,
+    theme: "light", size: "desk", host: "voila", engine: null, health: {}, sequence: 0, ...makeLine(model, view),
     set(patch) {
       for (const [name, value] of Object.entries(patch)) {
         store[name] = value;
@@ -155,26 +153,6 @@ function makeStore(model) {
     hot(key) {
       for (const old of store.root.querySelectorAll(".hot")) old.classList.remove("hot");
       if (key) for (const one of store.root.querySelectorAll(`[data-link="${CSS.escape(key)}"]`)) one.classList.add("hot");
-    },
-    send(message, buffers = []) {
-      model.send(message, undefined, buffers);
-    },
-    ask(message, patience = 120) {
-      const id = `${view}-${++asked}`;
-      return new Promise((done, failed) => {
-        const late = setTimeout(() => settle({ error: "No answer from the kernel: is a cell running, or has the session ended?" }), patience * 1000);
-        const settle = (answer, buffers) => {
-          clearTimeout(late);
-          waiting.delete(id);
-          if (answer.error) failed(new Error(answer.error));
-          else done(Object.assign(answer, { buffers }));
-        };
-        waiting.set(id, settle);
-        store.send({ ...message, id });
-      });
-    },
-    answer(id, fields, buffers) {
-      waiting.get(id)?.(fields, buffers);
     },
   };
   return store;

@@ -7,6 +7,9 @@ const CARDS = [
   ["When to draft", "04_when_to_draft.ipynb", "When should a draft stop, which layer should guess, and can it learn while it serves?", "stop"],
   ["Timelines", "05_batches_and_timelines.ipynb", "Who waits for whom: draft and target at work at once, and many texts in one batch.", "lanes"],
   ["Constraints", "06_constraints.ipynb", "JSON, Python that parses, names that exist, programs that pass: how to make a text obey, and what it costs.", "walk"],
+  ["Boundaries", "11_token_boundaries.ipynb", "One text, cut by a dozen tokenizers, byte above byte. Take any token apart, down to its bytes.", "ribbon"],
+  ["Bytes and bias", "12_bytes_and_bias.ipynb", "A prompt that ends inside a token misleads a model. See the exact law of the next byte, and who sees letters.", "fan"],
+  ["Languages and numbers", "13_languages_and_numbers.ipynb", "The same phrase costs one language four times another; where a number is cut decides who can add.", "premium"],
 ];
 
 const THEME_WORDS = { sampling: "Sampling", speculative: "Speculative decoding", attention: "Attention and cache", tokenization: "Token boundaries", diffusion: "Diffusion", visual: "Visual tokens", reduction: "Token reduction" };
@@ -35,6 +38,12 @@ function cardPicture(kind) {
     walk: [svg("path", { d: "M0 8C40 12 60 30 100 44S180 60 222 62", style: "fill:none;stroke:var(--tl-edge);stroke-width:2" }),
       ...[[18, 10], [52, 22], [84, 38]].map(([x, y]) => svg("path", { d: `M${x - 6} ${y - 6}l12 12m0 -12l-12 12`, style: "stroke:var(--tl-refuse);stroke-width:3" })),
       svg("circle", { cx: 128, cy: 51, r: 8, style: "fill:var(--tl-draft);stroke:var(--tl-ink)" })],
+    ribbon: [[6, [30, 52, 20, 70, 40]], [28, [12, 18, 52, 34, 56, 40]], [50, [82, 20, 110]]].flatMap(([y, widths]) => {
+      let x = 0;
+      return widths.map((w, k) => box((x += w) - w, y, w - 2, 16, `fill:var(${["--tl-draft-tint", "--tl-target-tint"][k % 2]});stroke:var(--tl-edge);stroke-width:.6`));
+    }),
+    fan: [["M40 35C80 35 90 10 130 10H200", 6, "--tl-draft"], ["M40 35H200", 3, "--tl-draft"], ["M40 35C80 35 90 60 130 60H200", 1.6, "--tl-edge"]].map(([d, w, c]) => svg("path", { d, style: `fill:none;stroke:var(${c});stroke-width:${w}` })).concat([box(0, 26, 40, 18, "fill:var(--tl-ink)")]),
+    premium: [20, 26, 34, 48, 58, 40, 64].map((h, k) => box(4 + 32 * k, 68 - h, 24, h, k ? "fill:var(--tl-target);stroke:var(--tl-target-edge);stroke-width:.8" : "fill:var(--tl-draft)", 2)).concat([svg("path", { d: "M0 48H226", style: "stroke:var(--tl-ink);stroke-width:1.4;stroke-dasharray:6 4" })]),
   };
   return svg("svg", { viewBox: "-2 0 230 70", "aria-hidden": "true" }, ...marks[kind]);
 }

@@ -1,0 +1,80 @@
+"""The boundary ribbon: one text, cut by many segmenters, line under line; click a token to undo its merges."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import anywidget
+import msgspec
+
+from labkit import engine as engines
+from labkit.errors import LabError
+from labkit.ui import assets
+from labkit.ui.lane import sentence
+
+TEXT = """def to_fahrenheit(celsius):
+    return celsius * 9 / 5 + 32  # don't round: 1234567
+Seoul is 서울, peace is שלום and سلام, a family 👨‍👩‍👧 costs €9.50"""
+ROWS = ("characters", ("bpe", {"size": 512}), ("bpe", {"size": 4096}), "wordpiece", "unigram", "superwords", "lib", "model")
+ASKED = ("segmenters", "cut", "undo")  # questions that go on to the engine as they are
+
+
+class Ribbon(anywidget.AnyWidget):
+    """One row a segmenter. `rows` are names, or pairs of a name and its knobs; `reference` is the row that F1 is measured by.
+
+    `ribbon.cuts` holds, by row, where the tokens of the text last shown begin (in bytes), once a page has asked for them.
+    """
+
+    _esm = assets.module("ribbon")
+
+    def __init__(self, text: str = TEXT, rows: Any = ROWS, *, reference: str = "words", engine: Any = None):
+        super().__init__()
+        self._start = {
+            "text": text,
+            "rows": [{"name": row, "knobs": {}} if isinstance(row, str) else {"name": row[0], "knobs": row[1]} for row in rows],
+            "reference": reference,
+        }
+        self.cuts: dict[str, list[int]] = {}
+        self._engine = engine
+        self._tasks: set[asyncio.Task] = set()
+        try:
+            self._loop = asyncio.get_running_loop()  # the cell's own; callbacks may come on another thread
+        except RuntimeError:
+            self._loop = None
+        self.on_msg(self._hear)
+
+    def _hear(self, _widget: Any, message: Any, _buffers: list[Any]) -> None:
+        """Callbacks never work: they leave the question to a task."""
+        if isinstance(message, dict) and "ask" in message:
+            self._loop = self._loop or asyncio.get_running_loop()
+            self._loop.call_soon_threadsafe(self._spawn, message)
+
+    def _spawn(self, message: dict[str, Any]) -> None:
+        task = asyncio.get_running_loop().create_task(self._answer(message))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _answer(self, message: dict[str, Any]) -> None:
+        try:
+            told = await self._told(message)
+        except Exception as error:  # the page shows one sentence, whatever it was
+            told = {"error": sentence(error)}
+        self.send({"kind": "answer", "id": message.get("id")}, [msgspec.json.encode(told)])
+
+    async def _told(self, message: dict[str, Any]) -> dict[str, Any]:
+        what = message["ask"]
+        if what == "start":
+            return self._start
+        if what not in ASKED:
+            raise LabError(f"The page asked for {what!r}, which the lab does not know: reload the page.")
+        self._engine = self._engine or engines.connect()
+        question = {name: value for name, value in message.items() if name not in ("ask", "id")}
+        told = await self._engine.look(what, **question)
+        if what == "cut":
+            self.cuts[_label(question["name"], question.get("knobs", {}))] = told["starts"]
+        return told
+
+
+def _label(name: str, knobs: dict[str, Any]) -> str:
+    return " ".join([name, *(str(value) for value in knobs.values())])
