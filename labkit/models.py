@@ -109,7 +109,8 @@ class Vocabulary:
 
 
 @cache
-def _vocabulary(name: str) -> Vocabulary:
+def vocabulary(name: str) -> Vocabulary:
+    """The vocabulary of a model by its full name; loads no weights. Raises `ModelError` when it has none."""
     return Vocabulary(folder_of(name), not _may_download())
 
 
@@ -117,7 +118,7 @@ def vocabulary_of(runner) -> Vocabulary:
     """The vocabulary of a runner's model, for studies that bring their own texts. Raises `ModelError` for a nameless model."""
     if not hasattr(runner, "name"):
         raise ModelError("This model has no name, so its tokenizer cannot be found: load it by its name or folder.")
-    return _vocabulary(runner.name)
+    return vocabulary(runner.name)
 
 
 @dataclass

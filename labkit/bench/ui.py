@@ -27,6 +27,8 @@ from labkit.host import launch
 from labkit.paths import NOTEBOOKS
 
 PROMPT = "def read_config(path):\n    "
+RIBBON = "def to_fahrenheit(celsius):\n    return celsius * 9 / 5 + 32  # 학교, שלום, 1234567\n"
+RIBBON_LETTERS = 1_824  # of it, repeated: 2,000 bytes
 LOADS = 5  # page loads for each figure; a load takes seconds
 BUNDLE = 1_000_000  # bytes; only plotly's packed bundle comes as one frame larger than this
 LIVE = ("temperature", "top-k", "top-p", "min-p", "top-h", "eta", "typical")  # knobs that redraw stored laws
@@ -119,6 +121,19 @@ STOP = """async many => {
   return times;
 }"""
 
+TYPE = """async many => {
+  const ribbon = document.querySelector(".tl"), text = ribbon.querySelector("textarea"), times = [];
+  while (times.length < many) {
+    const last = text.value.at(-1) === "x" ? "" : "x", bytes = String(Number(ribbon.dataset.bytes) + (last ? 1 : -1));
+    const write = () => {
+      text.value = last ? text.value + last : text.value.slice(0, -1);
+      text.dispatchEvent(new Event("input"));
+    };
+    times.push(await timed(write, () => ribbon.dataset.bytes === bytes && ribbon.dataset.rows === "8"));
+  }
+  return times;
+}"""
+
 
 class Measured(msgspec.Struct):
     """One thing that was measured: all its values, and the budget that its `judged` ("median", "p95") must keep."""
@@ -195,6 +210,10 @@ def measure(repeats: int, say: Callable[[str], None]) -> list[Measured]:
         say("stopping")
         with house.page(f"{url}voila/render/long.ipynb") as tab:
             found.append(Measured("Stop", "ms", tab.evaluate(STOP, max(5, repeats // 4)), 200, "p95"))
+        say("typing into the ribbon")
+        with house.page(f"{url}voila/render/ribbon.ipynb") as tab:
+            tab.wait_for_selector(".tl[data-rows='8']", timeout=60_000)
+            found.append(Measured("type into a ribbon, 2,000 bytes x 8", "ms", tab.evaluate(TYPE, repeats), 100, "p95"))
         say("weighing kernels")
         found += house.weights(url, voila)
         browser.close()
@@ -314,9 +333,10 @@ def _fill(served: Path) -> list[str]:
     for page in ("entropy", "draft_trees", "acceptance"):
         settings = "temperature=0.8, seed=1, max_new_tokens=96, autorun=200"
         cells[f"recorded_{page}"] = f"Bench.{page}({PROMPT!r}, {settings})"
+    cells["ribbon"] = f"Ribbon({(RIBBON * 40)[:RIBBON_LETTERS]!r})"
     for name, code in cells.items():
         kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
         notebook = nbformat.v4.new_notebook(metadata={"kernelspec": kernel})
-        notebook.cells = [nbformat.v4.new_code_cell(f"from labkit.ui import Bench\n{code}")]
+        notebook.cells = [nbformat.v4.new_code_cell(f"from labkit.ui import Bench, Ribbon\n{code}")]
         nbformat.write(notebook, served / f"{name}.ipynb")
     return names

@@ -31,6 +31,13 @@ def _load(target: str, draft: str) -> Any:
     return pair
 
 
+def _vocabulary(target: str, draft: str) -> Any:
+    """The target's vocabulary alone: a tokenizer can be looked at without its model."""
+    from labkit.models import vocabulary
+
+    return vocabulary(_names(target, draft)[0])
+
+
 def _names(target: str, draft: str) -> tuple[str, str]:
     """The full names of a pair. Raises `ModelError` unless the operator allows both: names come from visitors."""
     from labkit.models import allowed, names
@@ -82,7 +89,8 @@ class LocalEngine:
         """Answer the one-off question `what`; see `labkit.engine.looks`. Raises `LabError`."""
         target, draft = question.pop("target", ""), question.pop("draft", "")
         asked = looks.read(what, question)
-        return await self._do(f"the question {what!r}", lambda: asked.answer(self._pair(target, draft), self.limits))
+        source = _vocabulary if getattr(asked, "light", False) else self._pair
+        return await self._do(f"the question {what!r}", lambda: asked.answer(source(target, draft), self.limits))
 
     async def run(self, request: Request, window: int = WINDOW) -> AsyncIterator[Event]:
         """Opening, Step, ... Closing, at most `window` events ahead of what was pulled; 1 = strictly on demand.

@@ -1,14 +1,15 @@
 """One-off questions to the models: each is a struct whose fields are the question and whose `answer` is the reply.
 
-To add one, write a struct with an `answer(pair, limits)` and name it in `LOOKS`. Answers are plain data; torch is
-imported when the first one is given, in the engine's thread.
+To add one, write a struct with an `answer(pair, limits)` and name it in `LOOKS`; one that only reads the tokenizer is `light` and
+gets the vocabulary instead of the pair. Answers are plain data; torch is imported when the first one is given, in the
+engine's thread.
 """
 
 from __future__ import annotations
 
 import inspect
 import time
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, ClassVar, get_type_hints
 
 import msgspec
 
@@ -92,7 +93,9 @@ LONGEST_PIECE = 256  # bytes of a token whose merges are undone
 class Segmenters(msgspec.Struct, forbid_unknown_fields=True):
     """Everything that cuts a text: `segmenters`, each with name, title, summary, paper and knobs."""
 
-    def answer(self, pair: Any, limits: Limits) -> dict[str, Any]:
+    light: ClassVar[bool] = True
+
+    def answer(self, vocabulary: Any, limits: Limits) -> dict[str, Any]:
         from labkit.knobs import schema
         from labkit.tokenization.segmenter import all_segmenters
 
@@ -109,30 +112,32 @@ class Cut(msgspec.Struct, forbid_unknown_fields=True):
     `types` different tokens of a vocabulary of `size` (0 = open), `renyi` efficiency, and the `seconds` that cutting took.
     """
 
+    light: ClassVar[bool] = True
     text: str
     name: str
     knobs: dict[str, Any] = {}
 
-    def answer(self, pair: Any, limits: Limits) -> dict[str, Any]:
+    def answer(self, vocabulary: Any, limits: Limits) -> dict[str, Any]:
         from labkit.tokenization.metrics import renyi_efficiency
+        from labkit.tokenization.segmenter import build_segmenter
 
         size = len(self.text.encode(errors="surrogatepass"))
         if size > LONGEST_RIBBON:
             raise PromptError(f"The text has {size:,} bytes, the ribbon shows {LONGEST_RIBBON:,}: shorten it.")
-        segmenter = _segmenter(pair, self.name, self.knobs)
+        segmenter = build_segmenter(self.name, self.knobs, vocabulary)
         segmenter.cut("a")  # whatever it loads on first use is not part of the cutting
         began = time.perf_counter()
         pieces = segmenter.encode(self.text)
         seconds = time.perf_counter() - began
-        vocabulary = len(segmenter.vocabulary or ())
+        types = len(segmenter.vocabulary or ())
         ids = [piece.id for piece in pieces]
         return {
             "starts": [piece.start for piece in pieces],
             "ids": [str(token) if token < 2**53 else "" for token in ids],
             "bytes": size,
             "types": len(set(ids)),
-            "size": vocabulary,
-            "renyi": renyi_efficiency(ids, vocabulary or len(set(ids))),
+            "size": types,
+            "renyi": renyi_efficiency(ids, types or len(set(ids))),
             "seconds": seconds,
         }
 
@@ -143,11 +148,14 @@ class Undo(msgspec.Struct, forbid_unknown_fields=True):
     `split` is {text, rank, halves}; a token that was never merged has no halves.
     """
 
+    light: ClassVar[bool] = True
     piece: str
     name: str
     knobs: dict[str, Any] = {}
 
-    def answer(self, pair: Any, limits: Limits) -> dict[str, Any]:
+    def answer(self, vocabulary: Any, limits: Limits) -> dict[str, Any]:
+        from labkit.tokenization.segmenter import build_segmenter
+
         try:
             data = bytes.fromhex(self.piece)
         except ValueError:
@@ -159,13 +167,7 @@ class Undo(msgspec.Struct, forbid_unknown_fields=True):
             text = split.piece.decode("utf-8", "backslashreplace")
             return {"text": text, "rank": split.rank, "halves": [told(half) for half in split.halves]}
 
-        return {"split": told(_segmenter(pair, self.name, self.knobs).undo(data))}
-
-
-def _segmenter(pair: Any, name: str, knobs: dict[str, Any]) -> Any:
-    from labkit.tokenization.segmenter import build_segmenter
-
-    return build_segmenter(name, knobs, pair.vocabulary)
+        return {"split": told(build_segmenter(self.name, self.knobs, vocabulary).undo(data))}
 
 
 LOOKS = {"tokens": Tokens, "next": Next, "check": Check, "segmenters": Segmenters, "cut": Cut, "undo": Undo}

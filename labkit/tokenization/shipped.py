@@ -7,28 +7,31 @@ from functools import cached_property
 
 from labkit.errors import ModelError
 from labkit.models import Vocabulary
-from labkit.tokenization.segmenter import Segmenter
+from labkit.tokenization.segmenter import Piece, Segmenter
 
 
 @dataclass
 class Shipped(Segmenter):
     """The tokenizer that the chosen model reads with.
 
-    Raises `ModelError` for a text that the tokenizer changes (by lower case, say): its cuts cannot be laid over the bytes.
+    One that writes a space before every text is forgiven that space. Raises `ModelError` for a text that the tokenizer changes
+    otherwise (by lower case, say): its cuts cannot be laid over the bytes.
     """
 
     name, title = "model", "The model's own"
     source: Vocabulary | None = field(default=None, repr=False)  # given by `build_segmenter`
 
     def cut(self, text):
-        tokens = self.source.encode(text) if text else []
-        said, wanted = self.decode(tokens), text.encode()
-        if said == wanted:
-            return tokens
-        inner = [token for token in tokens if self.spelling(token)]  # without marks for the beginning and end of a text
-        if self.decode(inner) == wanted:
-            return inner
-        raise ModelError("This model's tokenizer changes the text before it cuts it: choose another model, or other text.")
+        tokens = [token for token in self.source.encode(text) if self.spelling(token)] if text else []  # without marks
+        if self.decode(tokens).removeprefix(b" ") != text.encode().removeprefix(b" "):
+            raise ModelError("This model's tokenizer changes the text before it cuts it: choose another model, or other text.")
+        return tokens
+
+    def encode(self, text):
+        pieces = super().encode(text)
+        extra = pieces[-1].end - len(text.encode()) if pieces else 0  # the space in front
+        moved = [Piece(max(start - extra, 0), end - extra, token) for start, end, token in pieces]
+        return [piece for piece in moved if piece.end > piece.start] if extra else pieces
 
     def spelling(self, token):
         return self.source.spelling(token)

@@ -71,10 +71,9 @@ class Ribbon(anywidget.AnyWidget):
         self._engine = self._engine or engines.connect()
         question = {name: value for name, value in message.items() if name not in ("ask", "id")}
         told = await self._engine.look(what, **question)
+        if what == "segmenters":
+            told["models"] = msgspec.to_builtins(await self._engine.models(), str_keys=True)
         if what == "cut":
-            self.cuts[_label(question["name"], question.get("knobs", {}))] = told["starts"]
+            row = [question.get("target") or question["name"], *question.get("knobs", {}).values()]
+            self.cuts[" ".join(map(str, row))] = told["starts"]
         return told
-
-
-def _label(name: str, knobs: dict[str, Any]) -> str:
-    return " ".join([name, *(str(value) for value in knobs.values())])

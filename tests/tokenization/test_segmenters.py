@@ -7,6 +7,8 @@ import time
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
 
 from labkit.errors import KnobError, ModelError, PromptError
 from labkit.knobs import schema
@@ -147,3 +149,14 @@ def test_a_tokenizer_that_changes_the_text_is_refused():
     assert segmenter.cut("small") == [ord(letter) for letter in "small"]
     with pytest.raises(ModelError, match="changes the text before it cuts it"):
         segmenter.cut("Large")
+
+
+def test_a_tokenizer_that_writes_a_space_before_every_text(tmp_path):
+    """SentencePiece's habit: the boundaries are those of the text that was given."""
+    learned = Tokenizer(models.Unigram([("<unk>", 0.0), *((letter, -3.0) for letter in "▁abcé"), ("▁ab", -1.0), ("▁c", -1.0)], 0))
+    learned.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
+    PreTrainedTokenizerFast(tokenizer_object=learned, unk_token="<unk>").save_pretrained(tmp_path)
+    segmenter = Shipped(source=Vocabulary(tmp_path, True))
+    assert [(start, end) for start, end, _ in segmenter.encode("ab cé")] == [(0, 2), (2, 4), (4, 6)]
+    assert [(start, end) for start, end, _ in segmenter.encode("b")] == [(0, 1)]
+    assert segmenter.encode("") == []

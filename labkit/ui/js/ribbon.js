@@ -11,7 +11,8 @@ const EXAMPLES = {
   "right to left": "الأطفال يلعبون في حديقة المدرسة.\nהילדים משחקים בגינת בית הספר, 3 פעמים ביום.",
   "emoji and marks": "👨‍👩‍👧 🇫🇮 ❤️‍🔥 e\u0301 = é? Z̷a̷l̷g̷o ﷽ 𝔘𝔫𝔦𝔠𝔬𝔡𝔢",
 };
-const HELD = 40; // milliseconds a letter may wait for the next one before the rows are asked
+const HELD = 30; // milliseconds a letter may wait for the next one before the rows are asked
+const PATIENCE = 500; // milliseconds until a new text is shown though some rows do not know it yet
 
 /** The code points of a text with where each begins in its UTF-8; one more at the end. */
 function codePoints(text) {
@@ -116,7 +117,7 @@ function renderRibbon({ model, el }) {
   head = drawHead("boundaries", looks, models);
   head.showTheme(root.dataset.theme);
 
-  const state = { text: "", points: codePoints(""), lines: [], rows: [], kinds: [], reference: null, row: null, token: null };
+  const state = { text: "", points: codePoints(""), lines: [], rows: [], kinds: [], models: [], reference: null, row: null, token: null };
   const text = html("textarea", { class: "tl-ribbontext", rows: 3, spellcheck: "false", "aria-label": "Text to cut", dir: "auto" });
   const weight = html("span", { class: "quiet num" });
   const samples = html("select", { "aria-label": "Examples" }, html("option", { value: "" }, "examples …"), ...Object.keys(EXAMPLES).map((name) => html("option", null, name)));
@@ -141,7 +142,7 @@ function renderRibbon({ model, el }) {
   const kind = (row) => state.kinds.find((one) => one.name === row.name);
   const label = (row) => {
     const told = (kind(row)?.knobs ?? []).filter((knob) => knob.name in row.knobs).map((knob) => knobText(knob, row.knobs[knob.name]));
-    return [kind(row)?.title ?? row.name, ...told].join(" ");
+    return [row.target || (kind(row)?.title ?? row.name), ...told].join(" ");
   };
   const trouble = (words) => {
     hide(alarm, !words);
@@ -149,25 +150,33 @@ function renderRibbon({ model, el }) {
   };
 
   /** Ask for one row; of answers that come late only the newest counts. */
-  async function ask(row) {
+  async function ask(row, text = state.text) {
     const wish = (row.wish = {});
     try {
-      const answer = await line.ask({ ask: "cut", text: state.text, name: row.name, knobs: row.knobs });
+      const answer = await line.ask({ ask: "cut", text, name: row.name, knobs: row.knobs, target: row.target ?? "" });
       if (row.wish !== wish) return;
-      Object.assign(row, { cut: wholeCut(answer), error: "" });
+      Object.assign(row, { fresh: { ...wholeCut(answer), of: text }, error: "" });
+      if (text === state.text) row.cut = row.fresh;
     } catch (error) {
       if (row.wish !== wish) return;
       row.error = error.message; // what was cut before stays
     }
-    later();
+    if (text === state.text || row.error) later();
   }
 
+  /** Another text: the old one stays on the screen until every row knows where it cuts the new one, or one takes too long. */
   async function everything() {
-    state.text = text.value;
-    state.points = codePoints(state.text);
-    state.token = null;
-    for (const row of [...state.rows, state.reference]) row.cut = null;
-    await Promise.all([...state.rows, state.reference].map(ask));
+    const wanted = text.value, rows = [...state.rows, state.reference];
+    const change = () => {
+      if (text.value !== wanted || rows.every((row) => row.error)) return;
+      Object.assign(state, { text: wanted, points: codePoints(wanted), token: null });
+      for (const row of rows) row.cut = row.fresh?.of === wanted ? row.fresh : null;
+      later();
+    };
+    const late = setTimeout(change, PATIENCE);
+    await Promise.all(rows.map((row) => ask(row, wanted)));
+    clearTimeout(late);
+    change();
   }
 
   let drawing = 0;
@@ -215,6 +224,7 @@ function renderRibbon({ model, el }) {
     void blocks.offsetHeight;
     root.dataset.drawn = (performance.now() - began).toFixed(1);
     root.dataset.rows = ready.length;
+    root.dataset.bytes = state.points.at.at(-1);
     root.dataset.ready = "1";
   }
 
@@ -280,7 +290,7 @@ function renderRibbon({ model, el }) {
     if (key !== built) {
       built = key;
       setters = [];
-      knobBox.replaceChildren(...(info?.knobs ?? []).map((given) => {
+      knobBox.replaceChildren(...(row.name === "model" && state.models.length > 1 ? [modelKnob(row)] : []), ...(info?.knobs ?? []).map((given) => {
         const knob = { unit: "", help: "", choices: [], scale: "linear", ...given };
         const put = (value) => {
           if (row.knobs[knob.name] === value) return;
@@ -297,6 +307,18 @@ function renderRibbon({ model, el }) {
     drawDetail(row);
   }
 
+  /** Whose tokenizer: any model that the engine offers. */
+  function modelKnob(row) {
+    const knob = { name: "target", label: "Model", help: "whose tokenizer cuts", unit: "", choices: state.models.map((one) => one.name) };
+    const made = choiceKnob(knob, { settled: (name) => {
+      Object.assign(row, { target: name });
+      state.token = null;
+      ask(row);
+    } });
+    setters.push(() => made.set(row.target || state.models.find((one) => one.default)?.name || ""));
+    return made.element;
+  }
+
   async function drawDetail(row) {
     const { cut } = row;
     if (state.token === null || !cut) return detail.replaceChildren(html("p", { class: "quiet" }, "Click a token to take it apart."));
@@ -309,7 +331,7 @@ function renderRibbon({ model, el }) {
     const tree = html("div", { class: "tl-split" });
     detail.replaceChildren(html("p", { class: "tl-tiptitle" }, html("code", null, shown)), facts, tree);
     try {
-      const { split } = await line.ask({ ask: "undo", piece: hex.join(""), name: row.name, knobs: row.knobs });
+      const { split } = await line.ask({ ask: "undo", piece: hex.join(""), name: row.name, knobs: row.knobs, target: row.target ?? "" });
       if (split.halves.length) tree.append(html("p", { class: "quiet" }, "Its merges, undone; the number is the merge's place among those learned."), drawSplit(split));
       else tree.append(html("p", { class: "quiet" }, data.length > 1 ? "No merge made this token: it was found whole." : "One byte: nothing to undo."));
     } catch (error) {
@@ -400,8 +422,9 @@ function renderRibbon({ model, el }) {
   async function begin() {
     trouble("");
     try {
-      const [start, { segmenters }] = await Promise.all([line.ask({ ask: "start" }), line.ask({ ask: "segmenters" })]);
-      state.kinds = segmenters;
+      const [start, { segmenters, models: offered }] = await Promise.all([line.ask({ ask: "start" }), line.ask({ ask: "segmenters" })]);
+      Object.assign(state, { kinds: segmenters, models: offered.filter((one) => (one.role ?? "target") === "target") });
+      say(models, state.models.find((one) => one.default)?.name ?? "");
       state.rows = start.rows.filter((row) => kind(row)).map((row) => ({ ...row, cut: null, error: "" }));
       state.reference = { name: start.reference, knobs: {}, cut: null };
       state.row = 0;
