@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 
 from tokenizers import Tokenizer
 from tokenizers import models as kinds
@@ -37,9 +37,10 @@ class Backend(Segmenter):
 
     @cached_property
     def _spellings(self) -> dict[int, bytes]:
-        special = self.tokenizer.get_added_tokens_decoder()
+        added = self.tokenizer.get_added_tokens_decoder()
         names = self.tokenizer.get_vocab(with_added_tokens=False)
-        return {token: b"" if token in special else spelled(name) for name, token in names.items()}
+        learned = {token: spelled(name) for name, token in names.items() if token not in added}
+        return learned | {token: b"" if given.special else given.content.encode() for token, given in added.items()}
 
     @cached_property
     def vocabulary(self):
@@ -58,6 +59,19 @@ def read(name: str) -> Tokenizer:
 
 
 @cache
+def merges_within(file: str, types: int) -> int:
+    """How many merges of a saved BPE a vocabulary of `types` holds, its bytes among them; two merges may make one type."""
+    model = json.loads(Tokenizer.from_file(file).to_str())["model"]
+    made = [left + right for left, right in model["merges"]]
+    known = set(model["vocab"]) - set(made)
+    for count, name in enumerate(made):
+        if len(known) >= types:
+            return count
+        known.add(name)
+    return len(made)
+
+
+@lru_cache(32)
 def shortened(file: str, merges: int) -> Tokenizer:
     """A saved BPE with only its first `merges` merges: what training would have given, had it stopped there."""
     whole = Tokenizer.from_file(file)

@@ -198,6 +198,15 @@ def tokenizer(
     typer.echo(f"written: {out}")
 
 
+@app.command(epilog="Example: labkit train tokenizers")
+def tokenizers() -> None:
+    """Train the tokenizers that the pages compare (two minutes), and measure them on held-out text."""
+    from labkit.train.tokenizers import train_tokenizers
+
+    with refusals():
+        typer.echo(f"written: {train_tokenizers(report=typer.echo)}")
+
+
 @app.command(epilog="Example: labkit train figures --out data/models --threads 2")
 def figures(out: Out = DEFAULT_OUT, threads: Threads = None) -> None:
     """Measure the pair on held-out text (some minutes) and write figures.json beside each model, and the card."""
