@@ -13,8 +13,7 @@ from labkit.errors import LabError
 from labkit.ui import assets
 from labkit.ui.lane import sentence
 
-TEXT = """def to_fahrenheit(celsius):
-    return celsius * 9 / 5 + 32  # don't round: 1234567
+TEXT = """def to_fahrenheit(celsius): return celsius * 9 / 5 + 32  # don't round 1234567
 Seoul is 서울, peace is שלום and سلام, a family 👨‍👩‍👧 costs €9.50"""
 ROWS = ("characters", ("bpe", {"size": 512}), ("bpe", {"size": 4096}), "wordpiece", "unigram", "superwords", "lib", "model")
 ASKED = ("segmenters", "cut", "undo")  # questions that go on to the engine as they are

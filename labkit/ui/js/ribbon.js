@@ -118,7 +118,7 @@ function renderRibbon({ model, el }) {
   head.showTheme(root.dataset.theme);
 
   const state = { text: "", points: codePoints(""), lines: [], rows: [], kinds: [], models: [], reference: null, row: null, token: null };
-  const text = html("textarea", { class: "tl-ribbontext", rows: 3, spellcheck: "false", "aria-label": "Text to cut", dir: "auto" });
+  const text = html("textarea", { class: "tl-ribbontext", rows: 2, spellcheck: "false", "aria-label": "Text to cut", dir: "auto" });
   const weight = html("span", { class: "quiet num" });
   const samples = html("select", { "aria-label": "Examples" }, html("option", { value: "" }, "examples …"), ...Object.keys(EXAMPLES).map((name) => html("option", null, name)));
   const alarm = html("div", { class: "tl-error", role: "alert", hidden: true });
@@ -207,7 +207,7 @@ function renderRibbon({ model, el }) {
     if (!ready.length) return;
     layOut();
     unseen.disconnect();
-    const tall = 21 * state.rows.length + 12;
+    const tall = 20 * state.rows.length + 12;
     state.drawn = state.lines.map((one) => {
       const block = html("div", { class: "tl-block", style: `min-height:${tall}px` });
       block.line = one;
