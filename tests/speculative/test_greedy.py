@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from labkit.errors import ModelError
@@ -9,6 +11,8 @@ from labkit.llama import LlamaRunner
 from labkit.methods import all_methods
 from labkit.speculative.ground import KSEQ, MATCH, RESIDUAL
 
+# `make test THOROUGH=1` runs all that was promised; every other run a part of it, as exactly.
+PROMPTS, PROMPTS_A_SETTING = (60, 6) if os.environ.get("LABKIT_THOROUGH") else (20, 3)
 LEAN_ONLY = ("del",)  # they look between the layers, which only the lean forward allows
 LOSSLESS = sorted(name for name, method in all_methods().items() if method.lossless)
 KNOBS = [
@@ -71,9 +75,9 @@ def written(traced, pair, method, prompts, **more):
 
 @pytest.mark.parametrize("method", LOSSLESS)
 def test_shipped_pair(method, shipped64, prompts, greedy_text, traced):
-    ids, traces = written(traced, shipped64, method, prompts[:60])
-    assert ids == greedy_text(shipped64, prompts[:60])
-    assert len({tuple(row) for row in ids}) > 50, "the prompts must ask for different texts"
+    ids, traces = written(traced, shipped64, method, prompts[:PROMPTS])
+    assert ids == greedy_text(shipped64, prompts[:PROMPTS])
+    assert len({tuple(row) for row in ids}) > 0.8 * PROMPTS, "the prompts must ask for different texts"
     if all_methods()[method].drafts:
         assert sum(len(trace.steps) for trace in traces) < sum(map(len, ids)), (
             "no draft was ever accepted: nothing was tested"
@@ -96,5 +100,5 @@ def test_every_style(method, tiny_pair, prompts, greedy_text, traced):
 
 @pytest.mark.parametrize(("method", "knobs"), KNOBS, ids=str)
 def test_every_setting(method, knobs, shipped64, prompts, greedy_text, traced):
-    ids, _ = written(traced, shipped64, method, prompts[:6], knobs=knobs)
-    assert ids == greedy_text(shipped64, prompts[:6])
+    ids, _ = written(traced, shipped64, method, prompts[:PROMPTS_A_SETTING], knobs=knobs)
+    assert ids == greedy_text(shipped64, prompts[:PROMPTS_A_SETTING])
