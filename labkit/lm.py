@@ -238,6 +238,17 @@ class Session:
         twin.ends = self.ends
         return twin
 
+    def aside(self) -> Session:
+        """A session over the target alone, behind the same text, whose forwards are counted nowhere: for comparing."""
+        twin = Session(self.runner, self.ids, self.law)
+        twin.vocabulary = self.vocabulary
+        return twin
+
+    def carry(self, cache) -> None:
+        """Work through another cache from here on: the whole context is fed again into it, in one forward."""
+        self._settle()
+        self.cache, self._logits, self._prompt = cache, None, None
+
     def fork(self, n: int = 1) -> list[Session]:
         """`n` sessions at this place that share the prefix's cache; each counts into this session's ledger."""
         self._settle()
