@@ -74,7 +74,7 @@ class Policy(Method):
 
     def append(self, layer: int, keys: Tensor, values: Tensor, positions: Tensor) -> None:
         """Store n new keys and values [kv_heads, n, size] at `positions` [n]."""
-        self.slots[layer].append(keys, values, positions)
+        self.slots[layer].append(positions, keys=keys, values=values)
 
     def select(self, layer: int, query: Tensor, positions: Tensor) -> Selection | None:
         """Which slots the queries [kv_heads, g, n, size] (scaled) at `positions` [n] will see; None = all."""

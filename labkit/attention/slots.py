@@ -11,8 +11,8 @@ from torch import Tensor
 class Slots:
     """Slots of one layer, the same number in every key-value head, oldest first; each head may hold other positions.
 
-    `keys` and `values` are [kv_heads, N, ...], `positions` [kv_heads, N] int32. A policy may `add` tensors of its own: they grow
-    and shrink with the slots.
+    `keys` and `values` are [kv_heads, N, ...], `positions` [kv_heads, N] int32. A policy may `add` values of its own, or give more
+    tensors to `append`: they grow and shrink with the slots.
     """
 
     def __init__(self):
@@ -25,10 +25,11 @@ class Slots:
         self._held[name] = torch.full((like.shape[0], self.length), fill, dtype=like.dtype, device=like.device)
         self._fills[name] = fill
 
-    def append(self, keys: Tensor, values: Tensor, positions: Tensor) -> None:
-        """Put n new slots behind the others: keys and values [kv_heads, n, ...], positions [n]."""
-        fresh = {"keys": keys, "values": values, "positions": positions.int().expand(keys.shape[0], -1)}
-        need = self.length + keys.shape[1]
+    def append(self, positions: Tensor, **parts: Tensor) -> None:
+        """Put n new slots behind the others: positions [n], and each part (keys, values, ...) as [kv_heads, n, ...]."""
+        heads, new = next(iter(parts.values())).shape[:2]
+        fresh = {**parts, "positions": positions.int().expand(heads, -1)}
+        need = self.length + new
         for name in {*fresh, *self._held}:
             new = fresh.get(name)
             held = self._held.get(name)
@@ -74,8 +75,8 @@ class Slots:
 
     @property
     def extras(self) -> list[str]:
-        """Names of what a policy added."""
-        return list(self._fills)
+        """Names of what is held beside keys, values and positions."""
+        return [name for name in self._held if name not in ("keys", "values", "positions")]
 
 
 def gather(held: Tensor, index: Tensor) -> Tensor:
