@@ -20,8 +20,6 @@ from labkit.law import draw
 from labkit.methods import Method
 from labkit.trace import Step
 
-CHUNK = 256  # queries whose probabilities are held at once while a prompt is read
-
 
 class Spec(NamedTuple):
     """The shape of the model: query and key-value heads, their size, and its rotary turns [context, 1, size / 2] or None."""
@@ -61,6 +59,7 @@ class Policy(Method):
     lossless: ClassVar[bool] = False
     whole: ClassVar[dict[str, Any]] = {}  # knobs with which it is dense attention
     changes: ClassVar[bool] = False  # True: what is read back is not what was stored (quantised, pruned, turned)
+    chunk: ClassVar[int] = 256  # queries of a prompt that are served at once
     compare: bool = knob(True, help="run dense attention beside it")
 
     # -- what a policy may change --------------------------------------------------------------------------------------
@@ -87,6 +86,10 @@ class Policy(Method):
             return Seen(slots.keys, slots.values, slots.positions)
         return Seen(*(gather(held, selection.index) for held in (slots.keys, slots.values, slots.positions)))
 
+    def face(self, query: Tensor, positions: Tensor, seen: Seen) -> Tensor:
+        """The queries [kv_heads, g, n, size] as they meet the keys that were read: turned, where those were."""
+        return query
+
     def observe(self, layer: int, query: Tensor, probs: Tensor, selection: Selection | None) -> None:
         """What the queries [kv_heads, g, n, size] gave the slots they saw: probs [kv_heads, g, n, M]."""
 
@@ -107,13 +110,13 @@ class Policy(Method):
         self.append(layer, keys.transpose(0, 1), values.transpose(0, 1), positions)
         grouped = query.transpose(0, 1).reshape(spec.kv_heads, heads // spec.kv_heads, n, size)
         out = torch.empty_like(grouped)
-        for start in range(0, n, CHUNK):
-            rows = slice(start, start + CHUNK)
+        for start in range(0, n, self.chunk):
+            rows = slice(start, start + self.chunk)
             asking, places = grouped[:, :, rows], positions[rows]
             selection = self.select(layer, asking, places)
             seen = self.read(layer, selection)
             self.taken += sum(part.nelement() * part.element_size() for part in seen[:2])
-            scores = asking @ seen.keys[:, None].transpose(2, 3)  # [kv_heads, g, chunk, M]
+            scores = self.face(asking, places, seen) @ seen.keys[:, None].transpose(2, 3)  # [kv_heads, g, chunk, M]
             if n > 1:
                 scores.masked_fill_((seen.positions[:, None, :] > places[None, :, None])[:, None], float("-inf"))
             probs = scores.softmax(-1)
@@ -166,6 +169,14 @@ class Policy(Method):
                 dense.push(token)
             session.push(token)
             yield session.step(logits[None], [token], sources=["target"], notes=notes)
+
+
+def turned(states: Tensor, turns: Tensor, back: bool = False) -> Tensor:
+    """Rotate `states` [..., size] by `turns` [..., size / 2] (of `Spec.turns`, at the wanted positions), or back by them."""
+    wide = states if states.dtype == torch.float64 else states.float()
+    pairs = torch.view_as_complex(wide.unflatten(-1, (-1, 2)).contiguous())
+    whole = torch.view_as_real(pairs * (turns.conj() if back else turns)).flatten(-2)
+    return whole.to(states.dtype)
 
 
 def dense_bytes(spec: Spec) -> int:
