@@ -249,7 +249,8 @@ class LlamaRunner:
             turned = torch.view_as_real(turned).view(n, rotated, self.size)
             if narrow:
                 turned = turned.to(self.dtype)
-            mixed = cache.attend(number, turned[:, : self.heads], turned[:, self.heads :], parts[:, rotated:], positions, mask, past)
+            query, keys, values = turned[:, : self.heads], turned[:, self.heads :], parts[:, rotated:]
+            mixed = cache.attend(number, query, keys, values, positions, mask, past)
             states = out(mixed, out_bias, states)
             gate, up = gate_up(F.rms_norm(states, width, None, self.eps)).chunk(2, -1)
             states = down(F.silu(gate) * up, None, states)

@@ -15,7 +15,7 @@ from labkit.knobs import knob
 class Budgeted(Policy):
     """Keeps a share of the prompt's length, and as many slots from then on; in every layer and head.
 
-    A subclass says in which `order` slots stay. After the prompt the lowest go; after each further token the one that is too many.
+    A subclass says in which `order` slots stay. After the prompt the lowest go; after each further token one more.
     """
 
     whole = {"budget": 1.0}

@@ -30,7 +30,7 @@ class DoubleSparsity(Policy):
     name, title, paper = "double-sparsity", "Double Sparsity", "P024"
     whole = {"share": 1.0}
     share: float = knob(0.125, 0.01, 1.0, unit="of the tokens", help="tokens read", step=0.005)
-    channels: int = knob(8, 1, 64, unit="channels", help="of a key that make its label")
+    channels: int = knob(16, 1, 64, unit="channels", help="of a key that make its label")
     bits: str = knob("4", choices=("whole", "8", "4", "2"), help="for each number of a label")
     criterion: str = knob("qk", choices=CRITERIA, help="what ranks the channels")
 

@@ -57,6 +57,7 @@ class Policy(Method):
     """
 
     lossless: ClassVar[bool] = False
+    charts: ClassVar[tuple[str, ...]] = ("cache_map", "cache_cost")
     whole: ClassVar[dict[str, Any]] = {}  # knobs with which it is dense attention
     changes: ClassVar[bool] = False  # True: what is read back is not what was stored (quantised, pruned, turned)
     chunk: ClassVar[int] = 256  # queries of a prompt that are served at once
@@ -68,6 +69,7 @@ class Policy(Method):
         """Before the first token. Raises `ModelError` when the model is of a kind that the policy cannot serve."""
         self.spec = spec
         self.slots = [Slots() for _ in range(spec.layers)]
+        self.met: list[Tensor | None] = [None] * spec.layers  # positions that the last queries met, [kv_heads, M]
         self.fed = 0  # tokens read so far
         self.taken = 0  # bytes of keys and values that the last forward read
 
@@ -103,7 +105,7 @@ class Policy(Method):
     # -- the loop ------------------------------------------------------------------------------------------------------
 
     def attend(self, layer: int, query: Tensor, keys: Tensor, values: Tensor, positions: Tensor) -> Tensor:
-        """One layer's attention: query [n, heads, size] (scaled), new keys and values [n, kv_heads, size]; out [n, heads, size]."""
+        """One layer's attention: query [n, heads, size] (scaled), new keys and values [n, kv_heads, size]; the like of query."""
         spec, (n, heads, size) = self.spec, query.shape
         if layer == 0:
             self.taken = 0
@@ -115,6 +117,7 @@ class Policy(Method):
             asking, places = grouped[:, :, rows], positions[rows]
             selection = self.select(layer, asking, places)
             seen = self.read(layer, selection)
+            self.met[layer] = seen.positions
             self.taken += sum(part.nelement() * part.element_size() for part in seen[:2])
             scores = self.face(asking, places, seen) @ seen.keys[:, None].transpose(2, 3)  # [kv_heads, g, chunk, M]
             if n > 1:
@@ -156,7 +159,10 @@ class Policy(Method):
         return {}
 
     def steps(self, session, rng) -> Iterator[Step]:
-        dense = session.aside() if self.compare else None
+        witness = Witness() if self.compare else None
+        dense = session.aside() if witness else None
+        if dense:
+            dense.carry(session.runner.policy_cache(witness))
         session.carry(session.runner.policy_cache(self))
         while True:
             logits = session.logits  # [V]
@@ -166,9 +172,30 @@ class Policy(Method):
             notes["dense bytes"] = self.fed * dense_bytes(self.spec)
             if dense:
                 notes |= against(dense.logits, logits)
+                notes["lost"] = lost(witness, self)
                 dense.push(token)
             session.push(token)
             yield session.step(logits[None], [token], sources=["target"], notes=notes)
+
+
+class Witness(Policy):
+    """Dense attention that remembers what its last query gave to every position: what a policy's losses are measured by."""
+
+    def begin(self, spec):
+        super().begin(spec)
+        self.gave: list[Tensor | None] = [None] * spec.layers  # [kv_heads, N], means over the query heads of a group
+
+    def observe(self, layer, query, probs, selection):
+        self.gave[layer] = probs[:, :, -1].mean(1)
+
+
+def lost(witness: Witness, policy: Policy) -> list[float]:
+    """By layer, the share of the dense attention of the last query that fell on positions which the policy's did not meet.
+
+    The positions are those met by the last query that both have read; a mean over heads.
+    """
+    gave = [given.gather(1, met.long()).sum(-1).mean() for given, met in zip(witness.gave, policy.met)]
+    return [max(0.0, 1 - float(share)) for share in gave]
 
 
 def turned(states: Tensor, turns: Tensor, back: bool = False) -> Tensor:

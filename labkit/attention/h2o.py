@@ -18,7 +18,7 @@ class H2O(Policy):
     that share its key-value head. Behind the prompt the `heavy` highest stay beside the `recent` newest; then every step adds its
     row to the scores and evicts the single lowest outside the recent ones. An evicted token never returns.
     `score`: "sum" is the paper's; "normalised" divides by the number of queries that saw the slot (P049), so that old tokens
-    do not win by age; "last" counts the last query only. Grouped heads: the paper has one query head a key head; we sum (inferred).
+    do not win by age; "last" counts the last query only. Grouped heads: the paper has one query head each; we sum (inferred).
     """
 
     name, title, paper = "h2o", "H2O", "P054"

@@ -11,8 +11,8 @@ from torch import Tensor
 class Slots:
     """Slots of one layer, the same number in every key-value head, oldest first; each head may hold other positions.
 
-    `keys` and `values` are [kv_heads, N, ...], `positions` [kv_heads, N] int32. A policy may `add` values of its own, or give more
-    tensors to `append`: they grow and shrink with the slots.
+    `keys` and `values` are [kv_heads, N, ...], `positions` [kv_heads, N] int32. A policy may `add` values of its own, or give
+    more tensors to `append`: they grow and shrink with the slots.
     """
 
     def __init__(self):

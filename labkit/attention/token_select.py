@@ -18,10 +18,10 @@ class TokenSelect(Policy):
     """Every head gives one vote, spread over the middle of the text; the best tokens are read beside the first and newest (P020).
 
     Always read: the `first` and the `local` newest tokens. Over the middle each query head takes the softmax of its scores; the
-    votes are summed over heads and the `count` best are read, the same for all heads of the layer. A prompt is read in chunks of 32
-    queries whose mean votes. Selection Cache: while the cosine of a layer's query with the one that last chose is at least
-    `threshold`, its choice is used again (the release ships with this off). `positions` "compact": keys are stored unrotated, the
-    query is scored at distance `local`, and what is read stands at positions 0, 1, 2, ..., so that none exceeds the trained range.
+    votes are summed over heads and the `count` best are read, the same for all heads of the layer. A prompt is read in chunks of
+    32 queries whose mean votes. Selection Cache: while the cosine of a layer's query with the one that last chose is at least
+    `threshold`, its choice is used again (the release ships with this off). `positions` "compact": keys are stored unrotated,
+    the query is scored at distance `local`, and what is read stands at positions 0, 1, 2, ..., none beyond the trained range.
     Votes divide by sqrt(D), which the release does not; query head h reads key head h // g.
     """
 
@@ -85,7 +85,7 @@ class TokenSelect(Policy):
         best = votes.topk(self.count).indices.sort().values + middle.start
         if alone:
             self.chosen[layer] = (query, best)
-        self.taken += self.slots[layer].keys[:, middle].nelement() * query.element_size()  # the votes read every key of the middle
+        self.taken += self.slots[layer].keys[:, middle].nelement() * query.element_size()  # the votes read all of them
         return best
 
     def read(self, layer, selection):
@@ -109,8 +109,8 @@ class TokenSelect(Policy):
 def votes_of(query: Tensor, keys: Tensor, how: str = "soft") -> Tensor:
     """What the query heads [kv_heads, g, size] (scaled) together give to keys [kv_heads, N, size]: [N].
 
-    "soft" sums the heads' softmax, so that each has one vote; "hard" counts the heads whose favourite a token is; "one head" hears
-    the first only; "raw" averages the scores, where one loud head decides.
+    "soft" sums the heads' softmax, so that each has one vote; "hard" counts the heads whose favourite a token is; "one head"
+    hears the first only; "raw" averages the scores, where one loud head decides.
     """
     scores = (query @ keys.transpose(1, 2)).flatten(0, 1)  # [heads, N]
     if how == "raw":

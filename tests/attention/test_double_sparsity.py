@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
+import tiny_models
 import torch
-from tests import tiny_models
 
 from labkit.attention import double_sparsity as paper
 from labkit.law import Law
@@ -23,8 +23,7 @@ def chosen(runner, policy, session=None):
     session = session or Session(runner, PROMPT, Law(0))
     policy.ranking = paper.ranked(session, policy.criterion)
     found = {}
-    observe = policy.observe
-    policy.observe = lambda layer, query, probs, selection: (found.update({layer: selection}), observe(layer, query, probs, selection))
+    policy.observe = lambda layer, query, probs, selection: found.update({layer: selection})
     session.carry(runner.policy_cache(policy))
     _ = session.logits
     session.push(PROMPT[0])

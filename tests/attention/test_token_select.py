@@ -5,8 +5,8 @@ from __future__ import annotations
 from itertools import islice
 
 import pytest
+import tiny_models
 import torch
-from tests import tiny_models
 
 from labkit.attention.token_select import TokenSelect, votes_of
 from labkit.errors import ModelError
