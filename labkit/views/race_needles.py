@@ -28,7 +28,7 @@ def rows(trace: Trace, upto: int | None = None) -> list[tuple]:
 def race_needles(trace: Trace, upto: int | None = None, *, theme: str = "light") -> go.Figure:
     """Bars: the share of needles found (left), and KL(dense || policy) over the tokens of the answers (right)."""
     ink = themes.colours(theme)
-    figure = make_subplots(1, 2, horizontal_spacing=0.04, shared_yaxes=True, figure=go.Figure(layout={"template": {}}))
+    figure = make_subplots(1, 2, horizontal_spacing=0.09, shared_yaxes=True, figure=go.Figure(layout={"template": {}}))
     table = rows(trace, upto)[::-1]
     names = [row[0] for row in table]
     found = {"color": ink["draft"], "line": {"color": ink["draft-ink"], "width": 1}}

@@ -15,8 +15,8 @@ from labkit.lm import Session
 from labkit.methods import all_methods
 
 POLICIES = {name: cls for name, cls in all_methods().items() if issubclass(cls, Policy)}
-PROMPT = torch.randint(64, 4096, (90,), generator=torch.Generator().manual_seed(3)).tolist()
-NEW = 12
+PROMPT = torch.randint(64, 4096, (60,), generator=torch.Generator().manual_seed(3)).tolist()
+NEW = 8
 
 
 @pytest.fixture(scope="module", params=tiny_models.STYLES)
@@ -127,7 +127,7 @@ def test_never_above_budget_and_no_slot_twice(runner, name):
 def test_later_tokens_change_nothing_before(runner, name):
     """Behind the same tokens the logits are the same, whatever comes after; and a prompt's end does not see what follows."""
     first = rows_of(runner, build(POLICIES[name], {}), PROMPT[:4])
-    other = rows_of(runner, build(POLICIES[name], {}), PROMPT[:3] + PROMPT[50:54])
+    other = rows_of(runner, build(POLICIES[name], {}), PROMPT[:3] + PROMPT[40:44])
     assert torch.equal(first[:4], other[:4]) and not torch.equal(first[4], other[4])
 
 
@@ -140,3 +140,12 @@ def test_bytes_are_those_of_the_tensors_held(runner, name):
     notes = steps[-1].notes
     assert 0 < notes["bytes"]["payload"] <= notes["bytes"]["whole"]
     assert notes["dense bytes"] == notes["fed"] * 2 * len(policy.slots) * policy.spec.kv_heads * policy.spec.size * 8
+
+
+def test_comparing_is_no_part_of_the_cost(runner):
+    """Dense attention beside a policy is counted nowhere, neither its forwards nor its seconds."""
+    session, steps = decode(runner, POLICIES["window"]())
+    assert session.cost().target_forwards == NEW and session.seconds_aside > 0
+    alone, bare = decode(runner, POLICIES["window"](compare=False))
+    assert alone.seconds_aside == 0 and [step.emitted for step in bare] == [step.emitted for step in steps]
+    assert "kl" in steps[0].notes and "kl" not in bare[0].notes
