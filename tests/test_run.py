@@ -46,6 +46,7 @@ FREE = {  # what a constraint allows is no matter of runs, and a step of several
     "awrs": {"constraint": "none", "count": 1},
     "lcd": {"constraint": "none"},
     **{name: method.whole for name, method in all_methods().items() if issubclass(method, Policy)},  # nothing forgotten
+    "double-sparsity": {"share": 1.0, "criterion": "random"},  # which needs no text to be calibrated by
 }
 
 

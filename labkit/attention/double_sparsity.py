@@ -70,9 +70,10 @@ def ranked(session, criterion: str) -> Tensor:
     kept = session.memory.setdefault("double-sparsity", {})
     if criterion not in kept:
         meter = Meter("k" if criterion == "oracle" else criterion)
-        for text in heldout(BLOCKS):
+        for text in heldout(1 if criterion == "random" else BLOCKS):
             other = session.aside()
-            other.ids = session.vocabulary.encode(text)[:BLOCK] if session.vocabulary else session.ids[:BLOCK]
+            if session.vocabulary and criterion != "random":
+                other.ids = session.vocabulary.encode(text)[:BLOCK]
             other.carry(session.runner.policy_cache(meter))
             _ = other.logits
         kept[criterion] = meter.sums.argsort(-1, descending=True)
