@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 from torch.nn import functional
-from transformers import DynamicCache
+from transformers import AttentionInterface, DynamicCache
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 
 class HuggingFaceCache:
@@ -51,6 +52,36 @@ class HuggingFaceCache:
         return twin
 
 
+class _Handover(DynamicCache):
+    """Gives attention the new keys and values alone; a policy stores them."""
+
+    def __init__(self, policy):
+        super().__init__()
+        self.policy = policy
+
+    def update(self, keys, values, layer, *_, **__):
+        return keys, values
+
+    def get_seq_length(self, layer: int = 0) -> int:
+        return self.policy.fed
+
+
+_working: list[tuple[object, Tensor]] = []  # the policy and the positions of the forward under way, if it is a policy's
+
+
+def _attention(module, query, keys, values, mask, scaling=None, dropout=0.0, **more):
+    """The attention function that models of transformers call while a policy is at work; otherwise plain sdpa."""
+    if not _working:
+        return sdpa_attention_forward(module, query, keys, values, mask, dropout=dropout, scaling=scaling, **more)
+    policy, positions = _working[-1]
+    query, keys, values = (part[0].transpose(0, 1) for part in (query, keys, values))
+    query = query * (query.shape[-1] ** -0.5 if scaling is None else scaling)
+    return policy.attend(module.layer_idx, query, keys, values, positions)[None], None
+
+
+AttentionInterface.register("labkit", _attention)
+
+
 class HuggingFaceRunner:
     """Runs any causal LM of transformers with an additive float mask (exact with sdpa and eager alike)."""
 
@@ -67,6 +98,21 @@ class HuggingFaceRunner:
     def new_cache(self) -> HuggingFaceCache:
         return HuggingFaceCache()
 
+    def policy_cache(self, policy):
+        """A cache that works by a policy of `labkit.attention`.
+
+        The policy sees keys as the model rotated them; it is told of no rotation of its own, so policies that turn keys refuse.
+        """
+        from labkit.attention.ground import PolicyCache, Spec
+
+        config = self.model.config.get_text_config()
+        heads = config.num_attention_heads
+        size = getattr(config, "head_dim", None) or config.hidden_size // heads
+        spec = Spec(self.depth, heads, getattr(config, "num_key_value_heads", None) or heads, size, None, self.dtype, self.device)
+        cache = PolicyCache(policy, spec)
+        cache.inner = _Handover(policy)
+        return cache
+
     def embed(self, ids: Tensor) -> Tensor:
         """Input embeddings [n, d] of `ids` [n]."""
         return self.model.get_input_embeddings()(ids)
@@ -77,6 +123,8 @@ class HuggingFaceRunner:
         In place of ids there may be input embeddings [n, d], such as a mix of `embed`ded tokens.
         With a cache of several rows as `LlamaRunner.forward` does, for `first` = 0.
         """
+        if policy := getattr(cache, "policy", None):
+            return self._by_policy(policy, cache, ids, positions, first, hidden)
         past, rows = cache.length, cache.rows
         new = ids.shape[0] // rows
         whole = torch.zeros(rows, 1, new, past + new, dtype=self.dtype, device=self.device)
@@ -97,3 +145,24 @@ class HuggingFaceRunner:
         cache.length = past + new
         trail = torch.stack(answer.hidden_states).flatten(1, 2) if hidden else None
         return answer.logits.flatten(0, 1), trail
+
+    def _by_policy(self, policy, cache, ids: Tensor, positions: Tensor, first: int, hidden: bool):
+        """The same forward, with the policy's attention in the place of the model's."""
+        before = self.model.config._attn_implementation
+        self.model.set_attn_implementation("labkit")
+        _working.append((policy, positions))
+        try:
+            answer = self.model(
+                **{"inputs_embeds" if ids.is_floating_point() else "input_ids": ids[None]},
+                attention_mask=torch.zeros(1, 1, 1, 1, dtype=self.dtype, device=self.device),  # the policy masks by position
+                position_ids=positions[None],
+                past_key_values=cache.inner,
+                use_cache=True,
+                output_hidden_states=hidden,
+                logits_to_keep=ids.shape[0] - first,
+            )
+        finally:
+            _working.pop()
+            self.model.set_attn_implementation(before)
+        trail = torch.stack(answer.hidden_states).flatten(1, 2) if hidden else None
+        return answer.logits[0], trail

@@ -103,6 +103,26 @@ class LlamaCache:
             self.shared = False
         return self.kv
 
+    def attend(
+        self, layer: int, query: Tensor, keys: Tensor, values: Tensor, positions: Tensor, mask: Tensor | None, past: int
+    ) -> Tensor:
+        """Attention of one layer: queries [n, heads, size] (scaled) over what is held and the new keys and values
+        [n, kv_heads, size], which are put behind the first `past` tokens; returns [n, heads * size].
+
+        `mask` is that of `LlamaRunner.forward`; there must be `room`. Positions are in the rotated keys already.
+        """
+        (n, heads, size), rows, kv_heads = query.shape, self.rows, keys.shape[1]
+        total = past + n // rows
+        held_keys, held_values = self.kv[layer, 0], self.kv[layer, 1]
+        held_keys[:, past:total] = by_head(keys, rows)
+        held_values[:, past:total] = by_head(values, rows)
+        query = by_head(query, rows).reshape(rows * kv_heads, -1, size)  # grouped by key head
+        scores = torch.bmm(query, held_keys[:, :total].transpose(1, 2))  # [rows * kv_heads, group * new, total]
+        if mask is not None:
+            scores.view(rows, heads, n // rows, total)[..., total - mask.shape[-1] :] += mask
+        mixed = torch.bmm(scores.softmax(-1), held_values[:, :total])
+        return mixed.view(rows, heads, n // rows, size).transpose(1, 2).reshape(n, -1)
+
     @torch.inference_mode()
     def keep(self, length: int, rows: list[int]) -> None:
         """Keep the first `length` tokens and behind them the tokens at `rows`, in that order; forget the rest."""
@@ -166,6 +186,13 @@ class LlamaRunner:
     def new_cache(self) -> LlamaCache:
         return LlamaCache((len(self.layers), self.kv_heads, self.size), self.context, self.embedding)
 
+    def policy_cache(self, policy):
+        """A cache that works by a policy of `labkit.attention`."""
+        from labkit.attention.ground import PolicyCache, Spec
+
+        spec = Spec(self.depth, self.heads, self.kv_heads, self.size, self.turns, self.dtype, self.device)
+        return PolicyCache(policy, spec)
+
     def embed(self, ids: Tensor) -> Tensor:
         """Input embeddings [n, d] of `ids` [n]."""
         return self.embedding[ids]
@@ -205,7 +232,7 @@ class LlamaRunner:
         n, rows = states.shape[0], cache.rows
         new = n // rows
         total = past + new
-        kv = cache.room(total - cache.length)
+        cache.room(total - cache.length)
         rotated = self.heads + self.kv_heads
         turns = self.turns[positions]
         if mask is None and new > 1:
@@ -222,15 +249,8 @@ class LlamaRunner:
             turned = torch.view_as_real(turned).view(n, rotated, self.size)
             if narrow:
                 turned = turned.to(self.dtype)
-            keys, values = kv[number, 0], kv[number, 1]
-            keys[:, past:total] = by_head(turned[:, self.heads :], rows)
-            values[:, past:total] = by_head(parts[:, rotated:], rows)
-            query = by_head(turned[:, : self.heads], rows).reshape(rows * self.kv_heads, -1, self.size)  # grouped by key head
-            scores = torch.bmm(query, keys[:, :total].transpose(1, 2))  # [rows * kv_heads, group * new, total]
-            if mask is not None:
-                scores.view(rows, self.heads, new, total)[..., total - mask.shape[-1] :] += mask
-            mixed = torch.bmm(scores.softmax(-1), values[:, :total])
-            mixed = mixed.view(rows, self.heads, new, self.size).transpose(1, 2).reshape(n, -1)
+            query, keys, values = turned[:, : self.heads], turned[:, self.heads :], parts[:, rotated:]
+            mixed = cache.attend(number, query, keys, values, positions, mask, past)
             states = out(mixed, out_bias, states)
             gate, up = gate_up(F.rms_norm(states, width, None, self.eps)).chunk(2, -1)
             states = down(F.silu(gate) * up, None, states)

@@ -71,6 +71,7 @@ class Session:
         self._fed: dict[int, int] = {}  # nodes of that tree that were fed, and their rows behind the context's in the cache
         self._sights: dict[int, int] = {-1: 0}  # what each of them sees of these rows, one bit a row
         self._rows: dict[int, Tensor] | Tensor | None = None  # logits by node, or [N+1, V] with the root's first
+        self._asides: list[Ledger] = []
         self._early: EarlyChain | None = None  # drafted by the first layers, not scored yet
         if not self.ids:
             raise PromptError("The prompt is empty: write at least one token.")
@@ -237,6 +238,23 @@ class Session:
         twin.ledger, twin.keep, twin.vocabulary = self.ledger, self.keep, self.vocabulary
         twin.ends = self.ends
         return twin
+
+    def aside(self) -> Session:
+        """A session over the target alone, behind the same text, whose forwards are counted nowhere: for comparing."""
+        twin = Session(self.runner, self.ids, self.law)
+        twin.vocabulary = self.vocabulary
+        self._asides.append(twin.ledger)
+        return twin
+
+    @property
+    def seconds_aside(self) -> float:
+        """Seconds that forwards of sessions `aside` took: no part of what a method costs."""
+        return sum(ledger.seconds for ledger in self._asides)
+
+    def carry(self, cache) -> None:
+        """Work through another cache from here on: the whole context is fed again into it, in one forward."""
+        self._settle()
+        self.cache, self._logits, self._prompt = cache, None, None
 
     def fork(self, n: int = 1) -> list[Session]:
         """`n` sessions at this place that share the prefix's cache; each counts into this session's ledger."""

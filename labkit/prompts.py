@@ -30,3 +30,8 @@ def attributes() -> list[dict[str, str]]:
 def extraction(part: str = "questions") -> list[dict[str, str]]:
     """Questions about held-out code, or the "examples" for their prompts: "kind", "document", "asks", "answer", "source"."""
     return json.loads((DATA / "prompts" / "extraction.json").read_text())[part]
+
+
+def needles() -> list[dict]:
+    """Values assigned early and asked for late in held-out code: "text" up to the question, "answer", "distance" in tokens."""
+    return json.loads((DATA / "prompts" / "needles.json").read_text())

@@ -91,7 +91,7 @@ def run(pair: Pair, request: Request, method: Method | None = None) -> Iterator[
     steps = method.steps(session, rng)
     try:
         while True:
-            started = time.perf_counter() - before
+            started = time.perf_counter() - before - session.seconds_aside
             before = 0.0
             with torch.inference_mode():
                 step = next(steps, None)
@@ -104,7 +104,7 @@ def run(pair: Pair, request: Request, method: Method | None = None) -> Iterator[
             known |= fresh
             step.pieces = pair.vocabulary.pieces(fresh)
             total = session.cost()
-            step.cost = _difference(total, spent, time.perf_counter() - started)
+            step.cost = _difference(total, spent, time.perf_counter() - started - session.seconds_aside)
             spent = total
             yield step
             if reason:

@@ -11,6 +11,7 @@ import pytest
 import tiny_models
 import torch
 
+from labkit.attention.ground import Policy
 from labkit.errors import KnobError, LabError, ModelError, PromptError
 from labkit.lm import Session
 from labkit.methods import all_methods, build_law
@@ -44,6 +45,8 @@ def timeless(trace: Trace) -> dict:
 FREE = {  # what a constraint allows is no matter of runs, and a step of several particles may emit nothing
     "awrs": {"constraint": "none", "count": 1},
     "lcd": {"constraint": "none"},
+    **{name: method.whole for name, method in all_methods().items() if issubclass(method, Policy)},  # nothing forgotten
+    "double-sparsity": {"share": 1.0, "criterion": "random"},  # which needs no text to be calibrated by
 }
 
 

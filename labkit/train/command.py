@@ -246,6 +246,21 @@ def topics(file: Annotated[Path, typer.Argument(help="JSON file to write.")]) ->
     typer.echo(f"written: {file}")
 
 
+@app.command("needles", epilog="Example: labkit train needles --count 16")
+def needles(
+    file: Annotated[Path, typer.Option(help="Where to write them.")] = Path("data/prompts/needles.json"),
+    count: Annotated[int, typer.Option(help="How many for each class of distances.")] = 16,
+    models: Annotated[Path, typer.Option(help="Folder of the pair whose tokenizer counts.")] = DEFAULT_OUT,
+) -> None:
+    """Write the held-out "assign early, use late" questions that cache policies are compared by."""
+    from labkit.train.prompts import needle_prompts, write_prompts
+    from labkit.train.tokenizer import load_tokenizer
+
+    with refusals():
+        write_prompts(needle_prompts(load_tokenizer(models / "target"), count), file)
+    typer.echo(f"written: {file}")
+
+
 @app.command(epilog="Example: labkit train attributes data/prompts/attributes.json")
 def attributes(
     file: Annotated[Path, typer.Argument(help="JSON file to write.")],

@@ -14,6 +14,7 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from labkit.train import corpus
+from labkit.train.needles import make_needle
 from labkit.train.tokens import pieces
 
 TOPICS = {  # narrow ones, which a draft can learn: one held-out file each
@@ -22,6 +23,7 @@ TOPICS = {  # narrow ones, which a draft can learn: one held-out file each
 }
 TOPIC_PROMPTS, TOPIC_LENGTH = 144, 240  # prompts a topic; characters a prompt, at least
 LENGTHS = (40, 200)  # tokens
+NEEDLES = ((100, 300), (400, 600), (900, 1700))  # tokens between where a value is given and where it is asked for
 PER_FILE = 3
 BEFORE, AFTER = 4_000, 6_000  # characters in front of an attribute's dot and behind its function, at most
 _BLOCK = re.compile(r"^(?:@\w.*\n)*(?:class|def|async def) ", re.MULTILINE)
@@ -109,6 +111,28 @@ def _places(text: str) -> Iterable[dict[str, str]]:
             if node.value.id in roots and right and len(before) <= BEFORE:
                 after = "".join(lines[function.end_lineno :])[:AFTER]
                 yield {"before": before, "after": after, "name": node.attr}
+
+
+def needle_prompts(tokenizer: Tokenizer, count: int = 16, seed: int = 11) -> list[dict]:
+    """`count` questions for each class of distances, over held-out code: {"text", "answer", "distance"}, the distance in tokens.
+
+    The text ends with the question's "=="; the answer is the value behind it. Raises ValueError when the
+    held-out files give too few of a class.
+    """
+    rng = random.Random(seed)
+    held = [one.text for one in corpus.documents(corpus.sources()) if corpus.is_held_out(one.digest)]
+    found: dict[tuple[int, int], list[dict]] = {place: [] for place in NEEDLES}
+    for _ in range(200 * count):
+        needle = make_needle(rng, sorted(held))
+        case = rng.choice(needle.cases)
+        distance = len(tokenizer.encode(needle.text[case.assigned : case.asked], add_special_tokens=False).ids)
+        for low, high in NEEDLES:
+            if low <= distance < high and len(found[low, high]) < count:
+                text, answer = needle.text[: case.start].rstrip(" "), needle.text[case.start : case.end]
+                found[low, high].append({"text": text, "answer": answer, "distance": distance})
+        if all(len(of) == count for of in found.values()):
+            return [one for of in found.values() for one in of]
+    raise ValueError(f"the held-out files give fewer than {count} needles of a class: ask for fewer")
 
 
 def write_prompts(prompts: list | dict, file: Path) -> None:

@@ -186,7 +186,8 @@ class Drive(Desk):
             measured.append(run)
         again, plainly = measured
         self._measured = {msgspec.json.encode(asked): steps}
-        fields = {**msgspec.to_builtins(plainly.trace.cost), "tokens": plainly.tokens}
+        made = [{"emitted": step.emitted, "cost": msgspec.to_builtins(step.cost)} for step in plainly.trace.steps]
+        fields = {"steps": made, "tokens": plainly.tokens}
         if again.trace.ids == lane.trace.ids_upto(steps):  # a method that goes on learning may answer otherwise
             fields |= {"of": msgspec.to_builtins(asked), "seconds_of": [step.cost.seconds for step in again.trace.steps]}
         self.publish("plain", fields, [])

@@ -333,7 +333,8 @@ async def test_plain_decoding_is_measured_beside_a_drafting_run(make, engine):
     await page.do("run")
     await page.until(lambda: page.all("plain"))
     plain = page.all("plain")[-1]
-    assert plain["tokens"] == 12 and plain["target_forwards"] == 12 and plain["seconds"] > 0
+    assert plain["tokens"] == 12 and [step["cost"]["target_forwards"] for step in plain["steps"]] == [1] * 12
+    assert all(step["cost"]["seconds"] > 0 and len(step["emitted"]) == 1 for step in plain["steps"])
     assert plain["of"]["method"] == "chain", "the run itself is measured in the same silence"
     assert len(plain["seconds_of"]) == len(page.bench.trace.steps) and sum(plain["seconds_of"]) > 0
     before = len(engine.asked)

@@ -17,6 +17,7 @@ OWNERS = sorted(name for name, cls in (all_methods() | all_studies()).items() if
 PROMPT = "class Queue:\n    def __init__(self, items=None):\n        self.items = '<b>$x$</b>'\n\n    def put(self"
 STEPS = 3
 LATER = {  # knobs, and steps until all of its charts have changed
+    "cache-race": ({"count": 1, "distance": "100-300"}, 8),
     "adaspec": ({"gradient_steps": 10, "width": 32}, 14),
     "pause-or-try": ({"texts": 2, "places": 2, "tokens": 8}, 12),
     "truncations": ({"texts": 2, "tokens": 8}, 5),

@@ -64,22 +64,16 @@ function costNow(store) {
 
 /**
  * The measured plain run, counted up to the same number of tokens: a second lane that decodes plainly, or `store.plain`,
- * what the shell obtained from the engine (steps as in a lane, or one sum of costs with its `tokens`); null until then.
+ * what the shell obtained from the engine (the emitted tokens and costs of its steps); null until then.
  */
 function plainCost(store) {
   const mine = laneCost(laneNow(store));
   const lane = store.lanes.find((other, k) => k !== (store.lane ?? 0) && other?.opening?.request?.method === "plain" && other.steps.length);
   const plain = lane ?? store.plain ?? null;
   if (!plain || !mine) return null;
-  if (plain.steps) {
-    let [upto, made] = [0, 0];
-    while (upto < plain.steps.length && made < mine.tokens) made += plain.steps[upto++].emitted.length;
-    return made < mine.tokens ? null : laneCost(plain, upto);
-  }
-  // One sum: a plain run's counts and seconds grow by the token, so the tokens on show have their share of it.
-  const share = mine.tokens / (plain.tokens || plain.target_forwards || mine.tokens);
-  const part = (x) => Math.round((x ?? 0) * share);
-  return { tokens: mine.tokens, target_forwards: part(plain.target_forwards), target_tokens: part(plain.target_tokens), draft_forwards: 0, draft_seconds: 0, seconds: plain.seconds * share };
+  let [upto, made] = [0, 0];
+  while (upto < plain.steps.length && made < mine.tokens) made += plain.steps[upto++].emitted.length;
+  return made < mine.tokens ? null : laneCost(plain, upto);
 }
 
 function drawCost(store, lane) {

@@ -80,7 +80,9 @@ function sliderKnob(knob, { moved, settled }) {
 /** A dropdown; `words` names the choices for people. */
 function choiceKnob(knob, { settled }, words = {}) {
   const id = `tl-knob-${++knobNumber}`;
-  const select = html("select", { id, "aria-describedby": `${id}-h` }, ...knob.choices.map((one) => html("option", { value: one }, words[one] ?? one)));
+  const option = (one) => html("option", { value: one }, words[one] ?? one);
+  const groups = Object.entries(Object.groupBy(knob.choices, (one) => knob.groups?.[one] ?? ""));
+  const select = html("select", { id, "aria-describedby": `${id}-h` }, ...groups.flatMap(([name, all]) => (name ? html("optgroup", { label: name }, ...all.map(option)) : all.map(option))));
   select.addEventListener("change", () => settled(select.value));
   const element = html("div", { class: "tl-knob", "data-knob": knob.name }, html("label", { for: id, title: knob.help }, knob.label), html("span"), select, knobHelp(knob, id));
   return { element, set: (value) => select.value !== value && (select.value = value) };
@@ -141,7 +143,7 @@ function makeKnobs(store, live) {
     const methods = store.engine?.methods.filter((one) => !one.study && (store.page !== "acceptance" || one.drafts)) ?? [];
     if (methods.length < 2) return null;
     const words = Object.fromEntries(methods.map((one) => [one.name, one.lossless ? one.title : `${one.title} (${one.theme === "speculative" ? "lossy" : "another law"})`]));
-    const knob = { name: "method", label: "Method", kind: "choice", choices: methods.map((one) => one.name), help: "" };
+    const knob = { name: "method", label: "Method", kind: "choice", choices: methods.map((one) => one.name), groups: Object.fromEntries(methods.map((one) => [one.name, THEME_WORDS[one.theme] ?? one.theme])), help: "" };
     return put(knob, () => lane().wish.method, (name) => store.actions.wish({ method: name, knobs: {} }, true), true, words);
   }
 

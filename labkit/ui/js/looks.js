@@ -40,14 +40,17 @@ function patterns() {
     pattern("hatch-cut", 6, -45, svg("path", { d: "M0 0v6", class: "pat-cut" }))));
 }
 
+const THEME_WORDS = { sampling: "Sampling", speculative: "Speculative decoding", attention: "Attention and cache", tokenization: "Token boundaries", diffusion: "Diffusion", visual: "Visual tokens", reduction: "Token reduction" };
+
 /** The themes and their pages: name, file, title. The head shows the pages of the theme one is in, and the way to the others. */
 const THEMES = [
   ["Sampling", [["entropy", "01_entropy.ipynb", "Entropy"], ["constraints", "06_constraints.ipynb", "Constraints"]]],
   ["Speculative decoding", [["draft_trees", "02_draft_trees.ipynb", "Draft trees"], ["acceptance", "03_acceptance.ipynb", "Acceptance"], ["when_to_draft", "04_when_to_draft.ipynb", "When to draft"], ["timelines", "05_batches_and_timelines.ipynb", "Timelines"]]],
   ["Token boundaries", [["boundaries", "11_token_boundaries.ipynb", "Boundaries"], ["bytes", "12_bytes_and_bias.ipynb", "Bytes and bias"], ["languages", "13_languages_and_numbers.ipynb", "Languages and numbers"]]],
+  ["Attention and cache", [["attention", "08_attention_sparsity.ipynb", "Attention sparsity"]]],
 ];
 const NARROW = 1120; // CSS pixels; below it the knobs become a row
-const LATER = ["Attention"];
+const LATER = ["Diffusion"];
 
 /** Which host holds the page: "voila" serves it as a dashboard, anything else is a notebook. */
 function hostName() {
