@@ -11,7 +11,7 @@ from labkit.tokenization.byte_laws import END, ByteDistribution, log
 from labkit.train.corpus import documents, is_held_out, sources
 
 ORDER = 6  # bytes of the longest context; with the next one a sequence fits into 64 bits
-KILOBYTES, EVERY = 400, 12  # of training text, from one file in so many
+KILOBYTES, EVERY = 400, 36  # of training text, from one file in so many
 
 
 class Counts:

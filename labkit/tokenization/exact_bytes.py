@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -117,17 +118,16 @@ class Reader:
 
     def notes(self, exact: ExactBytes) -> dict:
         """What is known behind the text that `exact` stands behind: its cover, and the three laws of the next byte."""
-        cover, text = exact.cover(), exact.text
+        cover, text, before = exact.cover(), exact.text, exact.given[-1:]
         total = sum(chance for _, chance in cover)
-        best = [(self.ids(tokens), chance / total) for tokens, chance in cover[:SHOWN]]
+        best = [(self.ids(before + tokens), chance / total) for tokens, chance in cover[:SHOWN]]
         naive, healed = laws.naive(self.units, self, text), laws.healed(self.units, self, text)
         return {
-            "text": text[-40:].decode("utf-8", "backslashreplace"),
+            "open": text[len(b"".join(exact.given[:-1])) :].decode("utf-8", "backslashreplace"),
             "cover": [[ids, share] for ids, share in best],
             "tokens": [ids for ids, _ in best],
             "sequences": len(cover),
             "contexts": len(exact.fronts),
-            "inside": len(b"".join(exact.given)),  # bytes of `text` before which nothing is open
             **chosen({NAIVE: naive, HEALING: healed, EXACT: np.exp(exact.law())}),
         }
 
@@ -137,6 +137,17 @@ def chosen(three: dict[str, np.ndarray]) -> dict:
     best = np.argsort(-np.max(list(three.values()), axis=0), kind="stable")[:BYTES].tolist()
     found = {name: law[best].tolist() for name, law in three.items()}
     return {"bytes": best, "laws": found, "tv": {name: laws.distance(law, three[EXACT]) for name, law in three.items()}}
+
+
+def written(reader: Reader, mode: str) -> Iterator[bytes]:
+    """What is written greedily behind the reader's text, bit by bit: bytes in the exact mode, else tokens; b"" is the end."""
+
+    def best(logs) -> int:
+        return int(logs.argmax())
+
+    if mode == EXACT:
+        return (row[0] for row in by_bytes(ExactBytes(reader.units, reader), reader.text, best))
+    return (row[0] for row in by_tokens(reader.units, reader, reader.text, best, mode == HEALING))
 
 
 @dataclass
