@@ -11,7 +11,7 @@ from labkit.methods import Study
 from labkit.prompts import heldout
 from labkit.tokenization.byte_laws import ExactBytes
 from labkit.tokenization.byte_ngrams import trained
-from labkit.tokenization.token_bias import reader_of
+from labkit.tokenization.exact_bytes import behind
 from labkit.trace import Step
 
 SHARES = (0.0, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0)
@@ -39,7 +39,7 @@ class ByteEnsemble(Study):
         bits, count, better = np.zeros(len(shares)), 0, 0
         for number, text in enumerate(heldout(self.texts)):
             data = text.encode()[: FIRST + self.length]
-            reader = reader_of(session, data[:FIRST])
+            reader = behind(session, data[:FIRST])
             exact, other = ExactBytes(reader.units, reader), trained()
             one, two = exact.logprobs(reader.text), other.logprobs(data[:FIRST])
             for place in range(FIRST, len(data)):

@@ -20,9 +20,11 @@ from labkit.prompts import heldout
 
 STRAY = 0xE000  # private letters stand in for the bytes of a character that is not whole yet
 SPACES = r"\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"  # \s of the library; Python's own has four more
-KEPT = 50_000  # pieces or masks remembered
+KEPT, MASKS = 50_000, 5_000  # pieces and masks remembered
+SHORT = 64  # bytes of a piece that is worth remembering
 CHECKED, SNIPPET = 40, 120  # held-out texts, and their letters, that a tokenizer is tried on before it is believed
-ODD = ("a\n\n  b \n\n\nc", "x  y   z    ", "it's we'll they're", "1234567 12a", "naïve – “q” 漢字 🚨🚨", "a\u00a0b\u2003(\u2028)", "\t\tif x:\r\n")
+ODD = ("a\n\n  b \n\n\nc", "x  y   z    ", "it's we'll they're", "1234567 12a", "\t\tif x:\r\n")
+ODD += ("naïve – “q” 漢字 🚨🚨", "a\u00a0b\u2003(\u2028)")
 
 
 def letters(data: bytes) -> tuple[str, int]:
@@ -95,19 +97,25 @@ class Units:
         return tuple(token for piece in self.pieces(data) for token in self.bpe(piece))
 
     def bpe(self, piece: bytes) -> tuple[bytes, ...]:
-        """Byte-pair encoding of one pre-token: the pair learned first is joined first, the leftmost of equals."""
-        if piece not in self._bpe:
-            if len(self._bpe) > KEPT:
+        """Byte-pair encoding of one pre-token: the pair learned first is joined first, wherever it stands, from the left."""
+        if piece in self._bpe:
+            return self._bpe[piece]
+        parts = [piece[i : i + 1] for i in range(len(piece))]
+        while True:
+            best = min(zip(parts, parts[1:]), key=lambda pair: self._ranks.get(pair, math.inf), default=None)
+            if best not in self._ranks:
+                break
+            joined, place = [], 0
+            while place < len(parts):
+                size = 2 if tuple(parts[place : place + 2]) == best else 1
+                joined.append(b"".join(parts[place : place + size]))
+                place += size
+            parts = joined
+        if len(piece) <= SHORT:
+            if len(self._bpe) >= KEPT:
                 self._bpe.clear()
-            parts = [piece[i : i + 1] for i in range(len(piece))]
-            while len(parts) > 1:
-                ranks = [self._ranks.get(pair, math.inf) for pair in zip(parts, parts[1:])]
-                place = min(range(len(ranks)), key=ranks.__getitem__)
-                if ranks[place] == math.inf:
-                    break
-                parts[place : place + 2] = [parts[place] + parts[place + 1]]
             self._bpe[piece] = tuple(parts)
-        return self._bpe[piece]
+        return tuple(parts)
 
     # -- which token may follow ----------------------------------------------------------------------------------------
 
@@ -118,7 +126,7 @@ class Units:
         the pair (last token, this one), see `follows`.
         """
         if tail not in self._masks:
-            if len(self._masks) > KEPT // 10:
+            if len(self._masks) >= MASKS:
                 self._masks.clear()
             self._masks[tail] = self._mask(tail)
         return self._masks[tail]
@@ -153,6 +161,8 @@ class Units:
         before either half was itself joined to its other neighbour. Ties go to the left.
         """
         if last not in self._pairs:
+            if len(self._pairs) >= MASKS:
+                self._pairs.clear()
             never = np.zeros(len(self.spelled), dtype=bool)
             end, death = last, math.inf
             while end:
@@ -222,9 +232,9 @@ def units_of(vocabulary) -> Units:
     if missing := [byte for byte in range(256) if bytes([byte]) not in units.row]:
         raise ModelError(f"This model's tokenizer has no token for byte {missing[0]} alone: choose lab-target.")
     for text in [*heldout(4), *ODD]:
-        data = text.encode()
-        if [vocabulary.spelling(token) for token in backend.encode(text, add_special_tokens=False).ids] != list(units.cut(data)):
-            raise ModelError(f"This model's tokenizer cuts {text[:20]!r} in a way the byte view does not know: choose lab-target.")
+        tokens = backend.encode(text, add_special_tokens=False).ids
+        if tuple(map(vocabulary.spelling, tokens)) != units.cut(text.encode()):
+            raise ModelError(f"This model's tokenizer cuts {text[:20]!r} in a way of its own: choose a model such as lab-target.")
     return units
 
 

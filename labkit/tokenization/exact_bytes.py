@@ -20,10 +20,17 @@ from labkit.tokenization.byte_units import Units, units_of
 from labkit.trace import Tree
 
 NAIVE, HEALING, EXACT = "naive", "token healing", "exact"
-RELEASED = "byte law only (released code)"
 SHOWN, BYTES = 10, 10  # sequences and bytes that a step notes
+WORD = 600  # bytes of the longest last pre-token
 REMEMBERED = 64  # next-token laws
 LEAST = -69.0  # ln p that stands for none: a trace has no infinity
+
+
+def kept_units(session: Session) -> Units:
+    """The vocabulary of a session as bytes, made once a model. Raises `ModelError` when it cannot be exact."""
+    if "byte units" not in session.memory:
+        session.memory["byte units"] = units_of(session.vocabulary)
+    return session.memory["byte units"]
 
 
 class Reader:
@@ -35,9 +42,7 @@ class Reader:
     """
 
     def __init__(self, session: Session):
-        if "byte units" not in session.memory:
-            session.memory["byte units"] = units_of(session.vocabulary)
-        self.units: Units = session.memory["byte units"]
+        self.units = kept_units(session)
         self.session = session
         self.ends = sorted(session.ends)
         spelled = [session.vocabulary.spelling(token) for token in session.ids]
@@ -47,6 +52,11 @@ class Reader:
             pieces = self.units.pieces(self.text)
         except UnicodeDecodeError:
             raise PromptError("The prompt holds tokens that together spell no text: write it as text.") from None
+        if pieces and len(pieces[-1]) > WORD:
+            raise PromptError(
+                f"The prompt ends with {len(pieces[-1]):,} bytes in one run, and {WORD:,} are the most that can be cut in every "
+                f"way: put a break into it."
+            )
         while len(self.text) - len(pieces[0] if pieces else b"") > 2 * self.units.longest:
             self.head = self.head + self.ids(self.units.bpe(pieces[0]))
             self.text = self.text[len(pieces.pop(0)) :]
@@ -108,7 +118,7 @@ class Reader:
         return (self.ids((data,)) if data else self.ends[:1]), row
 
     def bytes_of(self, data: bytes, logs: np.ndarray) -> tuple[list[int], torch.Tensor]:
-        """The tokens of the single bytes of `data`; `logs` [257] is the law of the first, the others were certain; rows [n, V]."""
+        """The tokens of the single bytes of `data`, and rows [n, V]: `logs` [257] for the first, certainty for the others."""
         ids = [self.single[byte] for byte in data] or self.ends[:1]
         rows = torch.full((len(ids), self.size), LEAST, dtype=torch.float64)
         rows[range(1, len(ids)), ids[1:]] = 0.0
@@ -118,18 +128,27 @@ class Reader:
 
     def notes(self, exact: ExactBytes) -> dict:
         """What is known behind the text that `exact` stands behind: its cover, and the three laws of the next byte."""
-        cover, text, before = exact.cover(), exact.text, exact.given[-1:]
+        cover, text = exact.cover(), exact.text
         total = sum(chance for _, chance in cover)
-        best = [(self.ids(before + tokens), chance / total) for tokens, chance in cover[:SHOWN]]
+        certain = laws.shared({cut: front.left for cut, front in exact.fronts.items()})[:-1]  # one is kept, to be seen
+        skipped = max(len(certain) - len(exact.given), 0)
+        before = exact.given[len(certain) :]
+        best = [(self.ids(before + tokens[skipped:]), chance / total) for tokens, chance in cover[:SHOWN]]
         naive, healed = laws.naive(self.units, self, text), laws.healed(self.units, self, text)
         return {
-            "open": text[len(b"".join(exact.given[:-1])) :].decode("utf-8", "backslashreplace"),
+            "open": text[len(b"".join(certain)) :].decode("utf-8", "backslashreplace"),
             "cover": [[ids, share] for ids, share in best],
             "tokens": [ids for ids, _ in best],
             "sequences": len(cover),
             "contexts": len(exact.fronts),
             **chosen({NAIVE: naive, HEALING: healed, EXACT: np.exp(exact.law())}),
         }
+
+
+def behind(session: Session, text: bytes) -> Reader:
+    """A reader behind an end of text and `text`, which may end inside a character."""
+    units = kept_units(session)
+    return Reader(session.open([min(session.ends), *(units.tokens[units.row[bytes([byte])]] for byte in text)]))
 
 
 def chosen(three: dict[str, np.ndarray]) -> dict:

@@ -14,7 +14,7 @@ from labkit.methods import Study
 from labkit.prompts import heldout
 from labkit.tokenization import byte_laws as laws
 from labkit.tokenization.byte_laws import ExactBytes
-from labkit.tokenization.exact_bytes import EXACT, HEALING, NAIVE, Reader, written
+from labkit.tokenization.exact_bytes import EXACT, HEALING, NAIVE, Reader, behind, written
 from labkit.trace import Step
 
 ALONG = 90  # bytes of the text that are walked, the last ones
@@ -43,7 +43,7 @@ class TokenBias(Study):
         text = b"".join(map(session.vocabulary.spelling, session.ids))
         whole, text = text, text[: max(1, len(text) - self.cut)]
         first = max(0, len(text) - ALONG)
-        reader = reader_of(session, text[:first])
+        reader = behind(session, text[:first])
         ends = set(accumulate(map(len, reader.units.cut(whole))))
         exact = ExactBytes(reader.units, reader)
         exact.logprobs(reader.text)
@@ -59,7 +59,7 @@ class TokenBias(Study):
             row = [letter, place + 1 in ends, *distances(reader, exact)]
             yield told(along=[*known["along"], row], **reader.notes(exact))
         for mode in (NAIVE, HEALING, EXACT):
-            yield told(goes_on=known["goes_on"] | {mode: goes_on(reader_of(session, text), mode)})
+            yield told(goes_on=known["goes_on"] | {mode: goes_on(behind(session, text), mode)})
         found, texts = {ENDS: [], INSIDE: []}, heldout(TEXTS)
         for place in range(self.places):
             kind = ENDS if place % SHARE == 0 else INSIDE
@@ -79,19 +79,10 @@ class TokenBias(Study):
             more = 0 if kind == ENDS else 1 + pick(max(1, len(spelled[-1]) - 1))
             if more < len(spelled[-1]):
                 break
-        reader = reader_of(session, b"".join(spelled[:-1]) + spelled[-1][:more])
+        reader = behind(session, b"".join(spelled[:-1]) + spelled[-1][:more])
         exact = ExactBytes(reader.units, reader)
         exact.logprobs(reader.text)
         return distances(reader, exact)
-
-
-def reader_of(session: Session, text: bytes) -> Reader:
-    """A reader behind an end of text and `text`, which may end inside a character."""
-    memory = session.memory
-    if "byte tokens" not in memory:
-        memory["byte tokens"] = {session.vocabulary.spelling(token): token for token in range(session.vocabulary.size)}
-    single = memory["byte tokens"]
-    return Reader(session.open([min(session.ends), *(single[bytes([byte])] for byte in text)]))
 
 
 def distances(reader: Reader, exact: ExactBytes) -> list[float]:

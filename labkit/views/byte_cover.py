@@ -76,8 +76,8 @@ def byte_cover(trace: Trace, upto: int | None = None, *, theme: str = "light") -
         col=2,
     )
     figure.add_vline(x=0, line={"color": ink["here"], "width": 2.5}, row=1, col=1)
-    figure.update_layout(xaxis={"title": "letters before and behind the end of the text", "range": [start - 0.3, FAR + 0.3]})
-    figure.update_layout(xaxis2={"title": "share of the text's probability", "range": [0, 1.25], "tickvals": [0, 0.5, 1]})
+    figure.update_layout(xaxis={"title": "letters before and behind the cursor", "range": [start - 0.3, FAR + 0.3]})
+    figure.update_layout(xaxis2={"title": "share of the probability", "range": [0, 1.7], "tickvals": [0, 0.5, 1]})
     figure.update_yaxes(visible=False, range=[max(len(cover), 5) - 0.4, -0.6])
     return figure
 
@@ -87,7 +87,7 @@ def _letters(high: int, ink: dict[str, str]) -> str:
 
 
 def _share(share: float) -> str:
-    return f"{share:.1%}" if share >= 0.001 else f"{share:.0e}"
+    return f"{share:.1%}" if share >= 0.001 else "< 0.1%"
 
 
 def _words(notes: dict) -> str:

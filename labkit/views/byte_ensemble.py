@@ -42,7 +42,9 @@ def _words(table: list[tuple], notes: dict) -> str:
     if not table:
         return "The mean of the model's law of bytes and a byte n-gram model's, over held-out text."
     best = min(table, key=lambda row: row[1])
-    said = f"best with a share of {best[0]:g}: {best[1]:.3f}" if best[0] else "no share makes the mean better than the model alone"
+    said = "no share makes the mean better than the model alone"
+    if best[0]:
+        said = f"best with a share of {best[0]:g}: {best[1]:.3f}"
     return (
         f"{notes['bytes']:,} bytes: the token model {table[0][1]:.3f} bits a byte, the n-grams {table[-1][1]:.3f}; {said}. "
         f"At {notes['better']:.0%} of the bytes the n-grams gave the right one more."

@@ -82,7 +82,8 @@ def closed(vocabulary):
 
 
 def test_the_shipped_tokenizer_is_prefix_closed(shipped32):
-    assert closed(shipped32.vocabulary)([text[at : at + 100] for text in heldout(120) for at in range(0, len(text), 100)]) > 10_000
+    snippets = [text[at : at + 100] for text in heldout(120) for at in range(0, len(text), 100)]
+    assert closed(shipped32.vocabulary)(snippets) > 10_000
 
 
 def gpt2_like() -> SimpleNamespace:

@@ -119,6 +119,15 @@ def test_what_stands_before(shipped32):
         reading(shipped32, [0, single[1], single[1]])
 
 
+def test_long_runs(shipped32):
+    """A run of signs is cut in many ways, quickly; one that is too long is refused."""
+    reader = reading(shipped32, "#" + "=" * 300)
+    exact = ExactBytes(reader.units, reader)
+    assert np.exp(exact.logprobs(reader.text)).sum() == pytest.approx(1)
+    with pytest.raises(PromptError, match="ends with 1,001 bytes in one run, and 600 are the most"):
+        reading(shipped32, "#" + "=" * 1000)
+
+
 # -- the method --------------------------------------------------------------------------------------------------------
 
 
