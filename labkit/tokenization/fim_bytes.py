@@ -44,8 +44,10 @@ def gaps(tokens_of, count: int) -> tuple[Gap, ...]:
         end = text.find("\n", cut)
         if not text.isascii() or not LENGTHS[0] <= end - cut <= LENGTHS[1] or len(text) - end < 20:
             continue
-        if cut not in set(accumulate(map(len, tokens_of(text)))) and text[cut - 1].isalpha() and text[cut].isalpha():
-            found.append(Gap(text[:cut], text[cut:end], text[end:]))
+        gap = Gap(text[:cut], text[cut:end], text[end:])
+        inside = cut not in set(accumulate(map(len, tokens_of(text))))
+        if inside and text[cut - 1].isalpha() and text[cut].isalpha() and gap not in found:
+            found.append(gap)
     return tuple(found)
 
 
@@ -77,10 +79,10 @@ class FimBytes(Study):
                 said = said | {way: filled(session, [mark[0] for mark in marks], gap, way)}
                 if len(said) == len(WAYS):
                     right = {way: right[way] + (said[way] == gap.middle) for way in WAYS}
-                whole = number - (len(said) < len(WAYS))
-                now = {"before": gap.prefix[-24:].rpartition("\n")[2], "middle": gap.middle, "said": said}
                 done = (number - 1) * len(WAYS) + len(said)
-                yield Step([], notes={"done": done, "of": self.gaps * len(WAYS), "gaps": whole, "right": right, "now": now})
+                now = {"before": gap.prefix[-24:].rpartition("\n")[2], "middle": gap.middle, "said": said}
+                notes = {"done": done, "of": self.gaps * len(WAYS), "gaps": done // len(WAYS), "right": right, "now": now}
+                yield Step([], notes=notes)
 
 
 def filled(session: Session, marks: list[int], gap: Gap, way: str) -> str:

@@ -40,9 +40,9 @@ class TokenBias(Study):
     places: int = knob(60, 0, 400, label="Held-out places", help="for the means on the right")
 
     def steps(self, session, rng):
-        text = b"".join(map(session.vocabulary.spelling, session.ids))
-        whole, text = text, text[: max(1, len(text) - self.cut)]
-        first = max(0, len(text) - ALONG)
+        whole = session.vocabulary.decode(session.ids).encode()
+        text = whole[: max(1, len(whole) - self.cut)]
+        last, first = behind(session, text), max(0, len(text) - ALONG)
         reader = behind(session, text[:first])
         ends = set(accumulate(map(len, reader.units.cut(whole))))
         exact = ExactBytes(reader.units, reader)
@@ -59,7 +59,7 @@ class TokenBias(Study):
             row = [letter, place + 1 in ends, *distances(reader, exact)]
             yield told(along=[*known["along"], row], **reader.notes(exact))
         for mode in (NAIVE, HEALING, EXACT):
-            yield told(goes_on=known["goes_on"] | {mode: goes_on(behind(session, text), mode)})
+            yield told(goes_on=known["goes_on"] | {mode: goes_on(last, mode)})
         found, texts = {ENDS: [], INSIDE: []}, heldout(TEXTS)
         for place in range(self.places):
             kind = ENDS if place % SHARE == 0 else INSIDE
