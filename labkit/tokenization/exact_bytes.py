@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from labkit.errors import LabError, PromptError
+from labkit.errors import LabError, ModelError, PromptError
 from labkit.knobs import knob
 from labkit.law import NOT_NUMBERS, draw
 from labkit.lm import Session
@@ -45,6 +45,8 @@ class Reader:
         self.units = kept_units(session)
         self.session = session
         self.ends = sorted(session.ends)
+        if not self.ends:
+            raise ModelError("This model names no token that ends a text, and a law of bytes needs one: choose lab-target.")
         spelled = [session.vocabulary.spelling(token) for token in session.ids]
         first = max((place for place, data in enumerate(spelled, 1) if not data), default=0)
         self.head, self.text = session.ids[:first], b"".join(spelled[first:])

@@ -87,7 +87,7 @@ def _letters(high: int, ink: dict[str, str]) -> str:
 
 
 def _share(share: float) -> str:
-    return f"{share:.1%}" if share >= 0.001 else "< 0.1%"
+    return f"{share:.1%}" if share >= 0.001 else "&lt; 0.1%"
 
 
 def _words(notes: dict) -> str:
