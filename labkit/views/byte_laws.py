@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 from labkit.trace import Trace
 from labkit.views import theme as themes
 from labkit.views.byte_cover import last_noted
-from labkit.views.text import label
+from labkit.views.text import cut, label
 
 COLUMNS = ("law", "byte", "p")
 END = 256
@@ -52,5 +52,5 @@ def _words(notes: dict) -> str:
     naive, healed, _ = notes["tv"].values()
     said = f"Total variation distance from the exact law: naive {naive:.3f}, token healing {healed:.3f}"
     if written := notes.get("goes_on"):
-        said += ". Greedy goes on: " + ", ".join(f"{name} “{label(text, 20)}”" for name, text in written.items())
+        said += ". Greedy goes on: " + ", ".join(f"{name} “{cut(text, 20)}”" for name, text in written.items())
     return said + "."

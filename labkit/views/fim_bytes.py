@@ -8,7 +8,7 @@ from labkit.trace import Trace
 from labkit.views import read
 from labkit.views import theme as themes
 from labkit.views.acceptance import wilson
-from labkit.views.text import label
+from labkit.views.text import cut
 
 COLUMNS = ("way", "gaps", "filled right", "low (95 % Wilson)", "high (95 % Wilson)")
 
@@ -53,5 +53,5 @@ def _words(notes: dict) -> str:
     if not notes:
         return "The rest of a line is taken out, from inside a word on; every way writes it greedily."
     before, middle, said = (notes["now"][key] for key in ("before", "middle", "said"))
-    wrote = ", ".join(f"{way} “{label(text, 26)}”" for way, text in said.items())
-    return f"Behind “{label(before, 26)}” stood “{label(middle, 26)}”. Wrote: {wrote}."
+    wrote = ", ".join(f"{way} “{cut(text, 26)}”" for way, text in said.items())
+    return f"Behind “{cut(before, 26)}” stood “{cut(middle, 26)}”. Wrote: {wrote}."

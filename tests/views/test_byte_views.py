@@ -79,7 +79,7 @@ def test_gaps(look):
     low, high = wilson(3, 4)
     assert figure.data[1].error_y.array[0] == pytest.approx(high - 0.75)
     assert fim_bytes.rows(trace)[1] == ("exact", 4, 3, low, high)
-    assert "stood “o&lt;b&gt;”" in figure.layout.meta["words"]
+    assert "stood “o<b>”" in figure.layout.meta["words"], "words are text to the page, not markup"
     assert [bar.y[0] for bar in views.view("fim_bytes")(trace, 1, theme=look).data] == [0, 0]
 
 
