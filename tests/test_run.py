@@ -19,7 +19,8 @@ from labkit.run import run
 from labkit.trace import Closing, Opening, Request, Setting, Step, Trace, loads
 
 SEARCHES = {"pg-td"}  # they draw nothing and write their text at the end: tests/sampling has what they promise
-METHODS = sorted(set(all_methods()) - SEARCHES)
+BYTES = {"exact-bytes"}  # its laws are of bytes, and five letters are no bytes: tests/tokenization has what it promises
+METHODS = sorted(set(all_methods()) - SEARCHES - BYTES)
 RERANK = ("adadec",)  # draws nothing at any temperature, and its text is not the greedy one
 LOOK_AHEAD = ("adadec", "cntp")  # read more than they write
 PROMPT = "def area(width, height):\n    return width * "
