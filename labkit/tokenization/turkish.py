@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import random
 import tomllib
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -139,9 +139,10 @@ def _forms() -> dict[str, list[Morpheme]]:
     return forms(turkish(), turkish().roots.values())
 
 
-def gold(word: str) -> list[Found]:
+@lru_cache(1 << 16)
+def gold(word: str) -> tuple[Found, ...]:
     """The morphemes of a word in small letters, by sound rules and grammar; empty where the lab's Turkish has no such word."""
-    return analyse(word, turkish(), _forms(), best=True, grammar=True)
+    return tuple(analyse(word, turkish(), _forms(), best=True, grammar=True))
 
 
 class Word(NamedTuple):

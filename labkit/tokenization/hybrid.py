@@ -1,0 +1,123 @@
+"""The study of tokens with meaning (P101): words as root and affixes, what that saves in the vocabulary and costs in tokens."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+
+from labkit.knobs import knob
+from labkit.methods import Study
+from labkit.tokenization.metrics import boundary_f1
+from labkit.tokenization.morpheme_standards import corpus, pieces_of
+from labkit.tokenization.morphemes import LEXICA, valid_and_pure
+from labkit.tokenization.morphs import LANGUAGES, Morphs
+from labkit.tokenization.segmenter import Segmenter
+from labkit.tokenization.trained_bpe import TrainedBPE
+from labkit.trace import Step
+
+BATCHES = 8  # parts of the text, one a step
+WORD = re.compile(r"[^\W\d_]+")
+TILED = 4  # words on show, of the prompt and of the text each
+CHECKED = (10, 20, 50, 100, 200, 300, 500, 800, 1200, 2000, 3000, 5000)  # sizes at which coverage is told
+
+
+def tiles(segmenter: Morphs, word: str) -> list[tuple[str, str, str]]:
+    """A word's tokens: kind ("mark", "root", "affix", "piece" ...), name ("lAr"), and the letters it takes there ("lar")."""
+    data = word.encode()
+    found = [(piece.start, piece.end, *segmenter.says(piece.id)) for piece in segmenter.encode(word)]
+    return [(kind, name, data[start:end].decode(errors="backslashreplace")) for start, end, kind, name in found]
+
+
+def coverage(words: dict[tuple[int, ...], int], sizes: Iterable[int] = CHECKED) -> list[tuple[int, float]]:
+    """(entries, share of the running words that they write whole), with the commonest tokens known first.
+
+    `words`: a word's tokens, and how often it stands in the text. The last point is where every word is covered.
+    """
+    used: Counter[int] = Counter()
+    for tokens, times in words.items():
+        for token in tokens:
+            used[token] += times
+    rank = {token: place for place, (token, _) in enumerate(sorted(used.items(), key=lambda item: (-item[1], item[0])), 1)}
+    needed: Counter[int] = Counter()  # by the rank of its rarest token
+    for tokens, times in words.items():
+        needed[max(rank[token] for token in tokens)] += times
+    total = needed.total()
+    kept = [size for size in sizes if size < len(rank)] + [len(rank)]
+    return [(size, sum(times for place, times in needed.items() if place <= size) / total) for size in kept] if total else []
+
+
+@dataclass
+class Hybrid(Study):
+    """Roots and affixes as tokens: what do they save, and what do they cost? (P101)
+
+    Words of generated Turkish or of Python's names, token by token, with the name that a token has in the vocabulary and the
+    letters it takes in the word. A BPE of the same size, trained on the other half of the text, stands beside it. Coverage
+    counts how many entries write how many of the running words whole. Expect more tokens than BPE's: spaces and capitals are
+    tokens of their own (the paper: 707,000 against 434,000 of a large model's tokenizer). The knobs are those of the
+    segmenter `morphs`, which says what is inferred.
+    """
+
+    name, title, paper = "hybrid", "Roots and affixes as tokens", "P101"
+    charts = ("hybrid_words", "hybrid_coverage", "hybrid_tokens")
+    language: str = knob("turkish", choices=tuple(sorted(LANGUAGES, reverse=True)), help="whose roots and affixes")
+    shared: bool = knob(True, label="Shared ids", help="one id for all forms: lar, ler")
+    marks: bool = knob(True, label="Case tokens", help="a capital is a mark and a small letter")
+    dictionary: int = knob(100, 0, 100, unit="%", label="Root dictionary", help="the commonest roots that are known")
+    matching: str = knob("longest root", choices=("longest root", "best total"), help="which analysis of a word wins")
+    words: int = knob(4000, 1000, 20000, unit="words", step=1000, help="length of the text")
+
+    def steps(self, session, rng):
+        seed = int(torch.randint(2**31, (1,), generator=rng))
+        text = corpus(self.language, self.words, seed if self.language == "turkish" else 0)
+        mine = Morphs(self.language, self.shared, self.marks, self.dictionary, self.matching)
+        forms = Morphs(self.language, False, False, self.dictionary, self.matching)
+        bpe = TrainedBPE(text.train, mine.size)
+        rivals = {"roots and affixes": mine, "BPE": bpe, "every form by itself": forms}
+        counts: Counter[str] = Counter()
+        read, starts, gold = "", [], _starts(text.gold_test)
+        prompt = list(dict.fromkeys(WORD.findall(session.vocabulary.decode(session.ids))))[:TILED]
+        lines = text.test.splitlines(keepends=True)
+        for done in range(1, BATCHES + 1):
+            part = "".join(lines[(done - 1) * len(lines) // BATCHES : done * len(lines) // BATCHES])
+            starts += [len(read.encode()) + start for start in mine.starts(part)]
+            read += part
+            counts.update(WORD.findall(part))
+            latest = [word for word in dict.fromkeys(WORD.findall(part)) if len(mine.cut(word)) > 2][-TILED:]
+            notes = {"done": done, "of": BATCHES, "language": self.language, "read": counts.total()}
+            notes["words"] = [{"word": word, "tiles": tiles(mine, word)} for word in dict.fromkeys([*prompt, *latest])]
+            notes["curves"] = {"whole words": coverage({(place,): times for place, times in enumerate(counts.values())})}
+            notes["curves"] |= {name: coverage(_cut(segmenter, counts)) for name, segmenter in rivals.items()}
+            notes["sizes"] = {"roots and affixes": mine.size, "BPE": len(bpe.vocabulary), "every form by itself": forms.size}
+            notes["kinds"] = dict(Counter(mine.says(token)[0] for token in mine.cut(read)))
+            notes["figures"] = {name: self._figures(rivals[name], read) for name in ("roots and affixes", "BPE")}
+            if gold:
+                end = len(read.encode())
+                notes["f1"] = boundary_f1(starts, [start for start in gold if start < end])[2]
+            yield Step(emitted=[], notes=notes)
+
+    def _figures(self, segmenter: Segmenter, text: str) -> dict[str, float]:
+        pieces = pieces_of(segmenter, text)
+        valid, pure = valid_and_pure(pieces, LEXICA[self.language]())
+        return {"tokens": len(pieces), "valid": valid, "pure": pure}
+
+
+def _cut(segmenter: Segmenter, counts: Counter[str]) -> dict[tuple[int, ...], int]:
+    """Every word as it stands behind a space, as tokens, the space's own left out."""
+    found: Counter[tuple[int, ...]] = Counter()
+    for word, times in counts.items():
+        tokens = tuple(segmenter.cut(" " + word))
+        found[tokens[isinstance(segmenter, Morphs) :]] += times
+    return found
+
+
+def _starts(pieces: list[str] | None) -> list[int]:
+    """Where gold pieces begin, in bytes."""
+    found, place = [], 0
+    for piece in pieces or ():
+        found.append(place)
+        place += len(piece.encode())
+    return found
