@@ -106,7 +106,9 @@ def analyse(
         key = (stem, end, last.name, kind)
         if key in memo:
             return memo[key]
-        found = (len(word) - end, 0, ()) if word[:end] == stem else None  # a changed end needs the affix that changes it
+        found = (
+            (len(word) - end, 0, ()) if word[:end] == stem else None
+        )  # a changed end needs the affix that changes it
         if grammar and (end < len(word) or kind in language.unfinished):
             found = None
         options = []

@@ -41,13 +41,19 @@ def coverage(words: dict[tuple[int, ...], int], sizes: Iterable[int] = CHECKED) 
     for tokens, times in words.items():
         for token in tokens:
             used[token] += times
-    rank = {token: place for place, (token, _) in enumerate(sorted(used.items(), key=lambda item: (-item[1], item[0])), 1)}
+    rank = {
+        token: place for place, (token, _) in enumerate(sorted(used.items(), key=lambda item: (-item[1], item[0])), 1)
+    }
     needed: Counter[int] = Counter()  # by the rank of its rarest token
     for tokens, times in words.items():
         needed[max(rank[token] for token in tokens)] += times
     total = needed.total()
     kept = [size for size in sizes if size < len(rank)] + [len(rank)]
-    return [(size, sum(times for place, times in needed.items() if place <= size) / total) for size in kept] if total else []
+    return (
+        [(size, sum(times for place, times in needed.items() if place <= size) / total) for size in kept]
+        if total
+        else []
+    )
 
 
 @dataclass
@@ -89,9 +95,15 @@ class Hybrid(Study):
             latest = [word for word in dict.fromkeys(WORD.findall(part)) if len(mine.cut(word)) > 2][-TILED:]
             notes = {"done": done, "of": BATCHES, "language": self.language, "read": counts.total()}
             notes["words"] = [{"word": word, "tiles": tiles(mine, word)} for word in dict.fromkeys([*prompt, *latest])]
-            notes["curves"] = {"whole words": coverage({(place,): times for place, times in enumerate(counts.values())})}
+            notes["curves"] = {
+                "whole words": coverage({(place,): times for place, times in enumerate(counts.values())})
+            }
             notes["curves"] |= {name: coverage(_cut(segmenter, counts)) for name, segmenter in rivals.items()}
-            notes["sizes"] = {"roots and affixes": mine.size, "BPE": len(bpe.vocabulary), "every form by itself": forms.size}
+            notes["sizes"] = {
+                "roots and affixes": mine.size,
+                "BPE": len(bpe.vocabulary),
+                "every form by itself": forms.size,
+            }
             notes["kinds"] = dict(Counter(mine.says(token)[0] for token in mine.cut(read)))
             notes["figures"] = {name: self._figures(rivals[name], read) for name in ("roots and affixes", "BPE")}
             if gold:

@@ -13,7 +13,7 @@ from labkit.tokenization.analysis import Language, forms
 from labkit.tokenization.morphs import surfaces
 
 PURE, VALID, NEITHER = "pure", "valid", "neither"
-SHORTEST_PART = 2  # letters of a part of a Python name; every single letter is somebody's variable, and says nothing
+SHORTEST = 2  # letters of a Python name or part of one; every single letter is somebody's variable, and says nothing
 
 
 class Lexicon(NamedTuple):
@@ -45,21 +45,23 @@ def turkish_lexicon() -> Lexicon:
     """
     language = turkish.turkish()
     known = _written(language)
-    return Lexicon("turkish", lambda text: language.lower(text) in known, lambda text: bool(turkish.gold(language.lower(text))))
+    return Lexicon(
+        "turkish", lambda text: language.lower(text) in known, lambda text: bool(turkish.gold(language.lower(text)))
+    )
 
 
 @cache
 def python_lexicon() -> Lexicon:
     """Keywords, builtins and names of the standard library; pure = one part of such a name (max, Error), or an ending (ing).
 
-    A part is cut at underscores and changes of case and has two letters or more; the lab's endings are in `endings.py`.
+    A part is cut at underscores and changes of case; names and parts of one letter do not count. The endings: `endings.py`.
     """
-    parts = {part for part in endings.all_parts() if len(part) >= SHORTEST_PART}
+    parts = {part for part in endings.all_parts() if len(part) >= SHORTEST}
     known = parts | {form for forms_ in surfaces(endings.endings()).values() for form in forms_}
     return Lexicon(
         "python",
         lambda text: text.lower() in known and endings.parts_of(text) == [text],
-        lambda text: text in endings.all_names(),
+        lambda text: len(text) >= SHORTEST and text in endings.all_names(),
     )
 
 
@@ -73,7 +75,7 @@ LEXICA = {"turkish": turkish_lexicon, "python": python_lexicon}
 
 def tagged(pieces: Iterable[bytes], lexicon: Lexicon) -> list[tuple[bytes, str | None, int]]:
     """Every different piece, its tag and how often it stands there, the commonest first."""
-    counts = sorted(Counter(pieces).items(), key=lambda item: (-item[1], item[0]))
+    counts = sorted(Counter(iter(pieces)).items(), key=lambda item: (-item[1], item[0]))
     return [(piece, lexicon.tag(piece), times) for piece, times in counts]
 
 

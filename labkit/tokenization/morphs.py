@@ -46,7 +46,11 @@ class Book:
             self.entries = [Entry(one, form) for one in kept for form in self._forms(one)]
         self.numbers = {entry: number for number, entry in enumerate(self.entries, len(SPECIAL))}
         self.shared, self.base = shared, len(SPECIAL) + len(self.entries)
-        self._bpe = read(f"morphs_{language.name}") if fallback and (FOLDER / f"morphs_{language.name}.json").is_file() else None
+        self._bpe = (
+            read(f"morphs_{language.name}")
+            if fallback and (FOLDER / f"morphs_{language.name}.json").is_file()
+            else None
+        )
         if self._bpe:
             names = sorted(self._bpe.get_vocab().items(), key=lambda item: item[1])
             self.pieces = [spelled(name) for name, _ in names]
@@ -187,7 +191,10 @@ class Morphs(Segmenter):
             end += len(piece)
             sizes.append(places[end] - places[start])
             start = end
-        return [(UPPERCASE if kind == "title" else CAPITALS, 0), *((token, size) for (token, _), size in zip(pieces, sizes))]
+        return [
+            (UPPERCASE if kind == "title" else CAPITALS, 0),
+            *((token, size) for (token, _), size in zip(pieces, sizes)),
+        ]
 
     def _cased(self, word: str, kind: str) -> list[tuple[int, int]]:
         """A word as tokens that each know their case."""
@@ -198,7 +205,9 @@ class Morphs(Segmenter):
             own = SMALL if case == TITLE and start else case
             found.append((token + own * self.book.size, len(word[start : start + len(written)].encode())))
             start += len(written)
-        return found + [(token, len(piece)) for token, piece in (self.book.rest(word[start:]) if start < len(word) else [])]
+        return found + [
+            (token, len(piece)) for token, piece in (self.book.rest(word[start:]) if start < len(word) else [])
+        ]
 
     def spelling(self, token):
         case, number = divmod(token, self.book.size)
@@ -267,7 +276,7 @@ class Morphs(Segmenter):
 
 
 def _places(word: str, small: str) -> list[int]:
-    """For every byte boundary of `small` the one of `word`, the same letters in capitals; inside a letter as far as it reaches."""
+    """For every byte boundary of `small` the one of `word`, the same letters in capitals; inside a letter as far as it goes."""
     places, start = [], 0
     for large, little in zip(word, small):
         size = len(large.encode())

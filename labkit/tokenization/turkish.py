@@ -5,8 +5,8 @@ or not); D = d, t and C = c, ç (t, ç behind a voiceless consonant); K = k, whi
 vowel. A bracket comes and goes: a vowel in it stands only behind a consonant, a buffer letter (y, s, n, ş) only behind a vowel.
 
 Regular words only. Left out: loans that break harmony (saat-ler), roots that lose or double a letter (burun, burn-u; hak,
-hakk-ı), su and ne, the verbs de- and ye-, passives and causatives (their form depends on the verb), the negative of -(y)Abil-, the
-first persons of the negative aorist (gelmem), -CIk behind k, and everything that is written as a word of its own. The grammar
+hakk-ı), su and ne, the verbs de- and ye-, passives and causatives (their form depends on the verb), the negative of
+-(y)Abil-, the first persons of the negative aorist (gelmem), and everything that is written as a word of its own. The grammar
 knows which suffix may follow which, not whether the word makes sense.
 """
 
@@ -165,7 +165,9 @@ def generate(count: int, seed: int = 0) -> list[Word]:
 def _word(rng: random.Random, language: Turkish, root: Morpheme) -> Word:
     kind, affixes = rng.choice(root.starts), []
     while True:
-        offered = [(affix, after) for affix in language.affixes.values() for before, after in affix.moves if before == kind]
+        offered = [
+            (affix, after) for affix in language.affixes.values() for before, after in affix.moves if before == kind
+        ]
         bare_verb = kind == "verb" and not affixes
         if not offered or (rng.random() < STOP and not bare_verb and kind not in language.unfinished):
             pieces = written(language, root, affixes)

@@ -55,7 +55,9 @@ def standard_names() -> list[str]:
             except SyntaxError:
                 continue
         for node in ast.walk(tree):
-            name = getattr(node, "name", None) or getattr(node, "arg", None) or getattr(node, "id", None) or getattr(node, "attr", None)
+            name = next(
+                (found for field in ("name", "arg", "id", "attr") if (found := getattr(node, field, None))), None
+            )
             if isinstance(name, str):
                 used[name] += 1
                 if not isinstance(node, ast.Name | ast.Attribute) or isinstance(node.ctx, ast.Store):
