@@ -21,7 +21,8 @@ from labkit.trace import Step
 
 BATCHES = 8  # parts of the text, one a step
 WORD = re.compile(r"[^\W\d_]+")
-TILED = 4  # words on show, of the prompt and of the text each
+FROM_PROMPT, FROM_TEXT = 5, 3  # words on show
+GOAL = 0.9  # the coverage that vocabularies are compared at
 CHECKED = (10, 20, 50, 100, 200, 300, 500, 800, 1200, 2000, 3000, 5000)  # sizes at which coverage is told
 
 
@@ -32,28 +33,38 @@ def tiles(segmenter: Morphs, word: str) -> list[tuple[str, str, str]]:
     return [(kind, name, data[start:end].decode(errors="backslashreplace")) for start, end, kind, name in found]
 
 
-def coverage(words: dict[tuple[int, ...], int], sizes: Iterable[int] = CHECKED) -> list[tuple[int, float]]:
-    """(entries, share of the running words that they write whole), with the commonest tokens known first.
+def ranks(words: dict[tuple[int, ...], int]) -> Counter[int]:
+    """How many running words need how many entries, the commonest tokens first: the place of a word's rarest token.
 
-    `words`: a word's tokens, and how often it stands in the text. The last point is where every word is covered.
+    `words`: a word's tokens, and how often it stands in the text.
     """
     used: Counter[int] = Counter()
     for tokens, times in words.items():
         for token in tokens:
             used[token] += times
-    rank = {
-        token: place for place, (token, _) in enumerate(sorted(used.items(), key=lambda item: (-item[1], item[0])), 1)
-    }
-    needed: Counter[int] = Counter()  # by the rank of its rarest token
+    ordered = sorted(used, key=lambda token: (-used[token], token))
+    place = {token: number for number, token in enumerate(ordered, 1)}
+    needed: Counter[int] = Counter()
     for tokens, times in words.items():
-        needed[max(rank[token] for token in tokens)] += times
-    total = needed.total()
-    kept = [size for size in sizes if size < len(rank)] + [len(rank)]
-    return (
-        [(size, sum(times for place, times in needed.items() if place <= size) / total) for size in kept]
-        if total
-        else []
-    )
+        needed[max(place[token] for token in tokens)] += times
+    return needed
+
+
+def coverage(needed: Counter[int], sizes: Iterable[int] = CHECKED) -> list[tuple[int, float]]:
+    """(entries, share of the running words that they write whole); the last point covers all. `needed` is what `ranks` gives."""
+    last, total = max(needed, default=0), needed.total()
+    kept = [*(size for size in sizes if size < last), last] if last else []
+    return [(size, sum(times for place, times in needed.items() if place <= size) / total) for size in kept]
+
+
+def entries_for(needed: Counter[int], share: float = GOAL) -> int:
+    """The fewest entries, the commonest first, that write this share of the running words; 0 for no words."""
+    covered = 0
+    for place in sorted(needed):
+        covered += needed[place]
+        if covered >= share * needed.total():
+            return place
+    return 0
 
 
 @dataclass
@@ -85,20 +96,20 @@ class Hybrid(Study):
         rivals = {"roots and affixes": mine, "BPE": bpe, "every form by itself": forms}
         counts: Counter[str] = Counter()
         read, starts, gold = "", [], _starts(text.gold_test)
-        prompt = list(dict.fromkeys(WORD.findall(session.vocabulary.decode(session.ids))))[:TILED]
+        prompt = list(dict.fromkeys(WORD.findall(session.vocabulary.decode(session.ids))))[:FROM_PROMPT]
         lines = text.test.splitlines(keepends=True)
         for done in range(1, BATCHES + 1):
             part = "".join(lines[(done - 1) * len(lines) // BATCHES : done * len(lines) // BATCHES])
             starts += [len(read.encode()) + start for start in mine.starts(part)]
             read += part
             counts.update(WORD.findall(part))
-            latest = [word for word in dict.fromkeys(WORD.findall(part)) if len(mine.cut(word)) > 2][-TILED:]
+            latest = [word for word in dict.fromkeys(WORD.findall(part)) if len(mine.cut(word)) > 2][-FROM_TEXT:]
             notes = {"done": done, "of": BATCHES, "language": self.language, "read": counts.total()}
             notes["words"] = [{"word": word, "tiles": tiles(mine, word)} for word in dict.fromkeys([*prompt, *latest])]
-            notes["curves"] = {
-                "whole words": coverage({(place,): times for place, times in enumerate(counts.values())})
-            }
-            notes["curves"] |= {name: coverage(_cut(segmenter, counts)) for name, segmenter in rivals.items()}
+            needed = {name: ranks(_cut(segmenter, counts)) for name, segmenter in rivals.items()}
+            needed["whole words"] = ranks({(place,): times for place, times in enumerate(counts.values())})
+            notes["curves"] = {name: coverage(found) for name, found in needed.items()}
+            notes["goal"], notes["needed"] = GOAL, {name: entries_for(found) for name, found in needed.items()}
             notes["sizes"] = {
                 "roots and affixes": mine.size,
                 "BPE": len(bpe.vocabulary),

@@ -52,12 +52,13 @@ def turkish_lexicon() -> Lexicon:
 
 @cache
 def python_lexicon() -> Lexicon:
-    """Keywords, builtins and names of the standard library; pure = one part of such a name (max, Error), or an ending (ing).
+    """Keywords, builtins and names of the standard library; pure = one part of such a name (max, Error), also as it
+    stands before an ending (cach-ing), or an ending (ing).
 
     A part is cut at underscores and changes of case; names and parts of one letter do not count. The endings: `endings.py`.
     """
     parts = {part for part in endings.all_parts() if len(part) >= SHORTEST}
-    known = parts | {form for forms_ in surfaces(endings.endings()).values() for form in forms_}
+    known = parts | _written(endings.endings())
     return Lexicon(
         "python",
         lambda text: text.lower() in known and endings.parts_of(text) == [text],

@@ -9,7 +9,6 @@ from labkit.views import read
 from labkit.views import theme as themes
 
 COLUMNS = ("vocabulary of", "entries", "words covered")
-GOAL = 0.9  # the coverage that the sentence compares at
 
 
 def rows(trace: Trace, upto: int | None = None) -> list[tuple]:
@@ -24,7 +23,8 @@ def hybrid_coverage(trace: Trace, upto: int | None = None, *, theme: str = "ligh
     ink = themes.colours(theme)
     figure = go.Figure(layout={"template": {}})
     steps = read.steps(trace, upto)
-    curves = steps[-1].notes["curves"] if steps else {}
+    notes = steps[-1].notes if steps else {}
+    curves = notes["curves"] if steps else {}
     looks = {
         "roots and affixes": ({"color": ink["draft"], "width": 3}, "circle"),
         "every form by itself": ({"color": ink["here"], "width": 2, "dash": "2px,3px"}, "diamond"),
@@ -50,20 +50,15 @@ def hybrid_coverage(trace: Trace, upto: int | None = None, *, theme: str = "ligh
         )
     figure.update_layout(
         title="How many entries write how many words?",
-        meta={"words": _words(curves), "height": 320},
+        meta={"words": _words(notes), "height": 320},
         xaxis={"type": "log", "title": "entries, the commonest first", "dtick": "D2"},
         yaxis={"title": "running words written whole", "range": [0, 1.04], "tickformat": ".0%"},
     )
     return figure
 
 
-def needed(points: list, share: float = GOAL) -> int | None:
-    """The entries of the first point that reaches this coverage."""
-    return next((size for size, covered in points if covered >= share), None)
-
-
-def _words(curves: dict[str, list]) -> str:
-    found = [f"{name} {size:,}" for name, points in curves.items() if (size := needed(points))]
-    if not found:
+def _words(notes: dict) -> str:
+    if not notes:
         return "A word counts when all of its tokens are among the entries."
-    return f"Entries at the first point that covers {GOAL:.0%} of the words: {', '.join(found)}."
+    found = [f"{name} {size:,}" for name, size in notes["needed"].items()]
+    return f"Entries that write {notes['goal']:.0%} of the running words whole: {', '.join(found)}."

@@ -11,7 +11,7 @@ from labkit.views import theme as themes
 
 COLUMNS = ("segmenter", "what", "value")
 PAPER = 707 / 434  # thousand tokens of P101 and of the large model's tokenizer that it compares with
-KINDS = ("root", "affix", "piece", "space", "mark")
+KINDS = {"root": "roots", "affix": "affixes", "piece": "pieces", "space": "spaces", "mark": "marks"}
 
 
 def rows(trace: Trace, upto: int | None = None) -> list[tuple]:
@@ -21,7 +21,9 @@ def rows(trace: Trace, upto: int | None = None) -> list[tuple]:
         return []
     notes = steps[-1].notes
     words, figures = max(notes["read"], 1), notes["figures"]
-    found = [("roots and affixes", f"{kind}s a word", notes["kinds"].get(kind, 0) / words) for kind in KINDS]
+    found = [
+        ("roots and affixes", f"{many} a word", notes["kinds"].get(kind, 0) / words) for kind, many in KINDS.items()
+    ]
     found += [(name, "tokens a word", one["tokens"] / words) for name, one in figures.items()]
     return found + [(name, kind, one[kind]) for name, one in figures.items() for kind in ("valid", "pure")]
 
@@ -43,10 +45,10 @@ def hybrid_tokens(trace: Trace, upto: int | None = None, *, theme: str = "light"
     }
     names = ["roots and affixes", "BPE"]
     bar = {"orientation": "h", "hoverinfo": "text", "row": 1, "col": 1}
-    for kind in KINDS if table else ():
-        value = values[names[0], f"{kind}s a word"]
+    for kind, many in KINDS.items() if table else ():
+        value = values[names[0], f"{many} a word"]
         figure.add_bar(
-            x=[value], y=names[:1], name=f"{kind}s", marker=looks[kind], hovertext=f"{value:.2f} {kind}s a word", **bar
+            x=[value], y=names[:1], name=many, marker=looks[kind], hovertext=f"{value:.2f} {many} a word", **bar
         )
     if table:
         value = values["BPE", "tokens a word"]

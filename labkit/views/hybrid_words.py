@@ -69,8 +69,8 @@ def _words(words: list[dict]) -> str:
         return "First the words of the prompt, then some of the text that is read."
     forms: dict[str, set[str]] = {}
     for kind, name, letters in (tile for one in words for tile in one["tiles"]):
-        if kind in ("root", "affix"):
-            forms.setdefault(name, set()).add(letters.lower())
+        if kind in ("root", "affix") and letters.islower():
+            forms.setdefault(name, set()).add(letters)
     name = max(forms, key=lambda name: len(forms[name]), default="")
     more = (
         f"; {label(name)} is written {' and '.join(map(label, sorted(forms[name])))}"

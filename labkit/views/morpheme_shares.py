@@ -32,12 +32,12 @@ def morpheme_shares(trace: Trace, upto: int | None = None, *, theme: str = "ligh
     points = steps[-1].notes["points"] if steps else []
     sweep, others = ([one for one in points if (one["name"] == "BPE") == side] for side in (True, False))
     looks = {
-        "valid": ("square", ink["target"], ink["target-edge"], "6px,3px"),
-        "pure": ("circle", ink["draft"], ink["draft"], "solid"),
+        "valid": ("square", 14, ink["target"], ink["target-edge"], "6px,3px"),
+        "pure": ("circle", 8, ink["draft"], ink["draft"], "solid"),
     }
-    for kind, (symbol, fill, edge, dash) in looks.items():
-        marker = {"symbol": symbol, "size": 10, "color": fill, "line": {"color": edge, "width": 1.5}}
-        style = {"marker": marker, "name": f"{kind}", "hoverinfo": "text"}
+    for kind, (symbol, large, fill, edge, dash) in looks.items():
+        marker = {"symbol": symbol, "size": large, "color": fill, "line": {"color": edge, "width": 1.5}}
+        style = {"marker": marker, "name": kind, "hoverinfo": "text"}
         figure.add_scatter(
             x=[one["size"] for one in sweep],
             y=[one[kind] for one in sweep],
