@@ -29,7 +29,7 @@ from labkit.trace import Step
 
 SIZES = (300, 500, 800, 1200, 2000, 3000, 5000)  # vocabularies of the sweep
 SHOWN = 90  # tiles
-LETTERS_A_WORD = 12  # of a text of code, for the knob that counts words
+LETTERS_A_WORD = 20  # of a text of code, for the knob that counts words
 TRAINED, GOLD = "trained BPE", "gold"
 OPEN = {"bytes": 256, "characters": 0x110000}  # segmenters that list no vocabulary, and yet have one
 

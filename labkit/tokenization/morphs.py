@@ -118,8 +118,9 @@ class Morphs(Segmenter):
     """A root and affixes with one number for all their forms, marks for capitals, BPE pieces for the rest (P101).
 
     A word in small letters is its longest root, then each time the longest affix; what is left is cut by a BPE that was
-    trained on such rests. One number stands for every form (kitap, kitab; lar, ler), so decoding joins them anew by the
-    language's sound rules; a form is only found where those rules would write it, hence any text comes back byte for byte.
+    trained on such rests. (So sorup, sor-up, becomes soru-p: the best total finds it.) One number stands for every form
+    (kitap, kitab; lar, ler), and decoding joins them anew by the language's sound rules; a form is only found where those
+    rules would write it, hence any text comes back byte for byte.
     A capital is <uppercase> and a small letter, with dotted and dotless i by the language; a run of two or more is
     <capitals> and the run in small letters, up to its end (ours: the paper leaves it open), so HTTPServer is <capitals> http
     <uppercase> server. A letter that does not survive the change of case stays as it is, and is cut by the BPE.

@@ -6,7 +6,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 
 from labkit.tokenization.backend import Backend
 
-WORDS = r" ?\w+| ?[^\w\s]+|\s"  # no merge crosses these; letters of every alphabet
+WORDS = r" ?\w+| ?[^\w\s]+|\s+(?!\S)|\s"  # no merge crosses these; letters of every alphabet
 
 
 class TrainedBPE(Backend):

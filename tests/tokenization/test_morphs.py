@@ -128,12 +128,21 @@ def test_a_rule_is_never_bent():
     assert Morphs("turkish").decode(Morphs("turkish").cut("evlar")) == b"evlar"
 
 
+def test_names_alone_do_not_spell_a_word():
+    """Without the sound rules most words with affixes would come back wrong."""
+    segmenter = Morphs("turkish")
+    words = [word.text for word in generate(400, seed=5) if len(word.pieces) > 2]
+    wrong = [word for word in words if b"".join(map(segmenter.spelling, segmenter.cut(word))) != word.encode()]
+    assert len(wrong) > len(words) / 2
+
+
 def test_longest_root_and_best_total_differ():
     greedy, best = Morphs("turkish"), Morphs("turkish", matching="best total")
     words = [word.text for word in generate(600, seed=8)]
     longer = sum(len(greedy.cut(word)) for word in words)
     assert sum(len(best.cut(word)) for word in words) <= longer
     assert all(len(best.cut(word)) <= len(greedy.cut(word)) for word in words)
+    assert named(greedy, "sorup") == ["soru", "p"] and named(best, "sorup") == ["sor", "(y)Ip"]
 
 
 def test_a_smaller_dictionary_leaves_more_to_the_pieces():
