@@ -21,7 +21,7 @@ from labkit.trace import Step
 
 BATCHES = 8  # parts of the text, one a step
 WORD = re.compile(r"[^\W\d_]+")
-FROM_PROMPT, FROM_TEXT = 5, 3  # words on show
+FROM_PROMPT, FROM_TEXT = 6, 3  # words on show
 GOAL = 0.9  # the coverage that vocabularies are compared at
 CHECKED = (10, 20, 50, 100, 200, 300, 500, 800, 1200, 2000, 3000, 5000)  # sizes at which coverage is told
 
@@ -103,29 +103,38 @@ class Hybrid(Study):
             starts += [len(read.encode()) + start for start in mine.starts(part)]
             read += part
             counts.update(WORD.findall(part))
-            latest = [word for word in dict.fromkeys(WORD.findall(part)) if len(mine.cut(word)) > 2][-FROM_TEXT:]
+            latest = [word for word in dict.fromkeys(WORD.findall(part)) if _is_built(mine, word)][-FROM_TEXT:]
             notes = {"done": done, "of": BATCHES, "language": self.language, "read": counts.total()}
             notes["words"] = [{"word": word, "tiles": tiles(mine, word)} for word in dict.fromkeys([*prompt, *latest])]
-            needed = {name: ranks(_cut(segmenter, counts)) for name, segmenter in rivals.items()}
-            needed["whole words"] = ranks({(place,): times for place, times in enumerate(counts.values())})
-            notes["curves"] = {name: coverage(found) for name, found in needed.items()}
-            notes["goal"], notes["needed"] = GOAL, {name: entries_for(found) for name, found in needed.items()}
-            notes["sizes"] = {
-                "roots and affixes": mine.size,
-                "BPE": len(bpe.vocabulary),
-                "every form by itself": forms.size,
-            }
-            notes["kinds"] = dict(Counter(mine.says(token)[0] for token in mine.cut(read)))
-            notes["figures"] = {name: self._figures(rivals[name], read) for name in ("roots and affixes", "BPE")}
+            notes |= self._counted(rivals, counts, read)
             if gold:
                 end = len(read.encode())
                 notes["f1"] = boundary_f1(starts, [start for start in gold if start < end])[2]
             yield Step(emitted=[], notes=notes)
 
+    def _counted(self, rivals: dict[str, Segmenter], counts: Counter[str], read: str) -> dict:
+        """The vocabularies by what they cover, and the tokens of the text read so far."""
+        needed = {name: ranks(_cut(segmenter, counts)) for name, segmenter in rivals.items()}
+        needed["whole words"] = ranks({(place,): times for place, times in enumerate(counts.values())})
+        mine = rivals["roots and affixes"]
+        return {
+            "curves": {name: coverage(found) for name, found in needed.items()},
+            "goal": GOAL,
+            "needed": {name: entries_for(found) for name, found in needed.items()},
+            "sizes": {name: len(one.vocabulary) if name == "BPE" else one.size for name, one in rivals.items()},
+            "kinds": dict(Counter(mine.says(token)[0] for token in mine.cut(read))),
+            "figures": {name: self._figures(rivals[name], read) for name in ("roots and affixes", "BPE")},
+        }
+
     def _figures(self, segmenter: Segmenter, text: str) -> dict[str, float]:
         pieces = pieces_of(segmenter, text)
         valid, pure = valid_and_pure(pieces, LEXICA[self.language]())
         return {"tokens": len(pieces), "valid": valid, "pure": pure}
+
+
+def _is_built(segmenter: Morphs, word: str) -> bool:
+    """Has it both a root and an affix?"""
+    return {"root", "affix"} <= {segmenter.says(token)[0] for token in segmenter.cut(word)}
 
 
 def _cut(segmenter: Segmenter, counts: Counter[str]) -> dict[tuple[int, ...], int]:
