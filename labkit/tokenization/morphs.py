@@ -8,7 +8,7 @@ from functools import cache, cached_property, lru_cache
 from typing import NamedTuple
 
 from labkit.knobs import knob
-from labkit.tokenization.analysis import Language, Morpheme, analyse, forms
+from labkit.tokenization.analysis import LONGEST, Language, Morpheme, analyse, forms
 from labkit.tokenization.backend import FOLDER, read, spelled
 from labkit.tokenization.endings import endings
 from labkit.tokenization.segmenter import Piece, Segmenter, checked
@@ -63,8 +63,7 @@ class Book:
             rf"(?P<space>[ \n\t])|(?P<large>[{capitals}]{{2,}}(?!{small}))|(?P<title>[{capitals}]{small}*)|(?P<small>{small}+)"
             rf"|(?:[\d_]|[^\w \n\t])+"
         )
-        self.word = lru_cache(1 << 16)(self._word)
-        self.rest = lru_cache(1 << 16)(self._rest)
+        self._known_word, self._known_rest = (lru_cache(1 << 16)(find) for find in (self._word, self._rest))
 
     def _forms(self, morpheme: Morpheme) -> tuple[str, ...]:
         if morpheme.is_root:
@@ -76,13 +75,19 @@ class Book:
         small = self.language.lower(letter)
         return len(small) == 1 and small != letter and self.language.upper(small) == letter
 
-    def _word(self, word: str) -> list[tuple[int, str]]:
+    def word(self, word: str) -> list[tuple[int, str]]:
         """The root and affixes of a word in small letters, as numbers with their letters; they may leave some of its end."""
+        return self._known_word(word) if len(word) <= LONGEST else []
+
+    def rest(self, text: str) -> list[tuple[int, bytes]]:
+        """What the language does not know, in pieces of the BPE."""
+        return self._known_rest(text) if len(text) <= LONGEST else self._rest(text)
+
+    def _word(self, word: str) -> list[tuple[int, str]]:
         found = analyse(word, self.language, self.index, best=self.best)
         return [(self.numbers[Entry(one, "" if self.shared else written)], written) for one, written in found]
 
     def _rest(self, text: str) -> list[tuple[int, bytes]]:
-        """What the language does not know, in pieces of the BPE."""
         if self._bpe:
             tokens = self._bpe.encode(text, add_special_tokens=False).ids
         else:
@@ -160,17 +165,21 @@ class Morphs(Segmenter):
     def _written(self, text: str) -> list[tuple[int, int]]:
         """The tokens with the bytes each takes of the text; a mark takes none."""
         found: list[tuple[int, int]] = []
+        seen: dict[str, list[tuple[int, int]]] = {}
         for match in self.book.words.finditer(text):
-            kind, word = match.lastgroup, match[0]
-            if kind == "space":
-                found.append((SPACES.index(word), 1))
-            elif kind is None:
-                found += [(token, len(piece)) for token, piece in self.book.rest(word)]
-            elif self.marks:
-                found += self._marked(word, kind)
-            else:
-                found += self._cased(word, kind)
+            word = match[0]
+            if word not in seen:
+                seen[word] = self._tokens(word, match.lastgroup)
+            found += seen[word]
         return found
+
+    def _tokens(self, word: str, kind: str | None) -> list[tuple[int, int]]:
+        """One space, one word in one case, or one run of other signs (None)."""
+        if kind == "space":
+            return [(SPACES.index(word), 1)]
+        if kind is None:
+            return [(token, len(piece)) for token, piece in self.book.rest(word)]
+        return self._marked(word, kind) if self.marks else self._cased(word, kind)
 
     def _small(self, word: str, kind: str) -> str:
         """The word with its capitals made small, each by itself: other letters stay, and a final sigma is no final one."""

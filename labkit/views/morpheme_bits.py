@@ -39,7 +39,7 @@ def morpheme_bits(trace: Trace, upto: int | None = None, *, theme: str = "light"
                 line={"color": ink["draft"], "width": 1.5, "dash": "2px,3px"},
                 marker=marker,
                 text=[one["name"] for one in own],
-                textposition=["middle left" if one[kind] > 0.7 else "middle right" for one in own],
+                textposition=_sides(own, kind),
                 textfont={"size": 12, "color": ink["ink-2"]},
                 name="BPE of one size" if sweep else "others",
                 hovertext=[
@@ -64,6 +64,14 @@ def morpheme_bits(trace: Trace, upto: int | None = None, *, theme: str = "light"
 def _points(trace: Trace, upto: int | None) -> list[dict]:
     steps = read.steps(trace, upto)
     return [one for one in steps[-1].notes["points"] if one["bits"] is not None] if steps else []
+
+
+def _sides(points: list[dict], kind: str) -> list[str]:
+    """Where names are written: neighbours in height on different sides of their marks, all of them inside the picture."""
+    order = sorted(range(len(points)), key=lambda place: points[place]["bits"])
+    upper = {place: rank % 2 for rank, place in enumerate(order)}
+    ends = ["left" if one[kind] > 0.5 else "right" for one in points]
+    return [f"{'top' if upper[place] else 'bottom'} {end}" for place, end in enumerate(ends)]
 
 
 def _words(trace: Trace, upto: int | None) -> str:

@@ -102,6 +102,20 @@ def test_forms_share_a_number(one, other, name):
     assert found <= set(surfaces) and len(found) > 1
 
 
+def test_every_affix_has_one_number_for_all_its_forms():
+    segmenter, numbers, letters = Morphs("turkish"), {}, {}
+    for word in generate(2000, seed=6):
+        for piece in segmenter.encode(word.text):
+            kind, name = segmenter.says(piece.id)
+            if kind == "affix":
+                numbers.setdefault(name, set()).add(piece.id)
+                letters.setdefault(name, set()).add(word.text.encode()[piece.start : piece.end].decode())
+    assert all(len(found) == 1 for found in numbers.values())
+    assert letters["lAr"] == {"lar", "ler"} and letters["DA"] >= {"da", "de", "ta", "te"}
+    assert sum(len(found) > 1 for found in letters.values()) >= 35
+    assert all(found <= set(segmenter.book.surfaces[name]) for name, found in letters.items())
+
+
 def test_a_root_and_its_soft_form_are_one():
     segmenter, apart = Morphs("turkish"), Morphs("turkish", shared=False)
     assert segmenter.cut("kitap")[0] == segmenter.cut("kitabım")[0]
