@@ -126,6 +126,16 @@ def ngrams_super(
     typer.echo(f"written: {file}")
 
 
+@app.command()
+def morphs() -> None:
+    """List Python's names, and train the pieces behind roots and affixes: what the morphological segmenter knows (P101)."""
+    from labkit.train.morphs import train_morphs
+
+    with refusals():
+        names = train_morphs(report=typer.echo)
+    typer.echo(f"written: {', '.join(names)}")
+
+
 @app.command(epilog="Example: labkit train exits --tokens 2400000 --threads 1")
 def exits(
     tokens: Annotated[int | None, typer.Option(help="Budget in tokens.")] = None,
