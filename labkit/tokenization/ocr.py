@@ -63,22 +63,23 @@ def places(columns: list[Column]) -> Iterator[tuple[int, int, bool]]:
         noisy += len(after.encode())
 
 
+def changed(columns: list[Column], clean: list[int], noisy: list[int]) -> set[int]:
+    """The bytes of the clean text, outside the errors, whose token is not in the other text at the same place."""
+    moved = {here: there for here, there, _ in places(columns)}
+    size, other_size = (sum(len(column[side].encode()) for column in columns) for side in (0, 1))
+    ends = dict(zip(noisy, [*noisy[1:], other_size]))
+    lost: set[int] = set()
+    for start, end in zip(clean, [*clean[1:], size]):
+        kept = {byte for byte in range(start, end) if byte in moved}
+        again = len(kept) == end - start and ends.get(moved[start]) == moved[start] + end - start == moved[end - 1] + 1
+        lost |= set() if again else kept
+    return lost
+
+
 def survival(columns: list[Column], clean: list[int], noisy: list[int]) -> Survival:
     """Compare where tokens begin in the clean text and in the other (bytes, as `Segmenter.starts` gives them)."""
     at, other = set(clean), set(noisy)
-    begins, again = set(), set()
-    moved: dict[int, int] = {}  # offset of an unchanged byte: its offset in the other text
-    for here, there, whole in places(columns):
-        moved[here] = there
-        if whole:
-            begins |= {here} & at
-            again |= {here} if there in other else set()
-    lost = 0
-    total = sum(len(before.encode()) for before, _ in columns)
-    ends = dict(zip(noisy, [*noisy[1:], sum(len(after.encode()) for _, after in columns)]))
-    for start, end in zip(clean, [*clean[1:], total]):
-        kept = [byte for byte in range(start, end) if byte in moved]
-        survives = len(kept) == end - start and ends.get(moved[start]) == moved[end - 1] + 1
-        lost += 0 if survives and moved[end - 1] - moved[start] == end - 1 - start else len(kept)
+    inner = [(here, there) for here, there, whole in places(columns) if whole]
+    agreement = boundary_f1({here for here, there in inner if there in other}, {here for here, _ in inner if here in at})[2]
     errors = sum(before != after for before, after in columns)
-    return Survival(boundary_f1(again, begins)[2], lost / errors if errors else 0.0, errors)
+    return Survival(agreement, len(changed(columns, clean, noisy)) / errors if errors else 0.0, errors)

@@ -7,7 +7,7 @@ from typing import Any, Iterable
 from labkit.views.text import escaped, shown
 from labkit.views.theme import CODE_FONT
 
-WIDE = 72  # columns in a row of the figure
+LETTER, ROW, EDGE, TOP = 10, 26, 12, 60  # pixels: a letter's column, a row, the margin, the heading's room
 
 
 def letters(ink: dict[str, str], cells: Iterable[tuple[float, float, str]], colour: str = "ink", **more: Any) -> dict[str, Any]:
@@ -28,7 +28,15 @@ def strokes(line: dict[str, Any], ends: Iterable[tuple[float, float, float]], **
     return {"x": x, "y": y, "mode": "lines", "line": line, "hoverinfo": "skip", **more}
 
 
-def paper(rows: int, wide: int = WIDE) -> dict[str, Any]:
-    """Axes without marks for `rows` rows of text, the first one at the top."""
+def across(width: float) -> int:
+    """How many letters go into one row of a figure `width` pixels wide."""
+    return max(8, int((width - 2 * EDGE) / LETTER))
+
+
+def paper(rows: float, width: float) -> dict[str, Any]:
+    """Size and axes without marks for `rows` rows of text, the first one at the top, in a figure `width` pixels wide."""
     bare = {"visible": False, "fixedrange": True}
-    return {"xaxis": {**bare, "range": [-0.5, wide + 0.5]}, "yaxis": {**bare, "range": [rows - 0.4, -0.6]}}
+    y = {**bare, "range": [rows - 0.4, -0.6]}
+    margin = {"l": EDGE, "r": EDGE, "t": TOP, "b": EDGE}
+    axes = {"xaxis": {**bare, "range": [0, (width - 2 * EDGE) / LETTER]}, "yaxis": y}
+    return {**axes, "margin": margin, "width": width, "height": round(TOP + EDGE + ROW * rows)}

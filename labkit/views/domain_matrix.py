@@ -23,7 +23,8 @@ def domain_matrix(trace: Trace, upto: int | None = None, *, theme: str = "light"
     ink, table = themes.colours(theme), rows(trace, upto)
     figure = go.Figure(layout={"template": {}, "title": "Which tokenizer packs which text best?"})
     figure.update_layout(meta={"words": _words(table), "height": 300}, showlegend=False)
-    figure.update_layout(xaxis={"title": "text", "showgrid": False}, yaxis={"title": "trained on", "showgrid": False})
+    figure.update_layout(xaxis={"title": "text", "showgrid": False})
+    figure.update_layout(yaxis={"title": {"text": "trained on", "standoff": 16}, "showgrid": False})
     if not table:
         return figure
     names = list(dict.fromkeys(row[0] for row in table))

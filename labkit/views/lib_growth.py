@@ -31,7 +31,8 @@ def lib_growth(trace: Trace, upto: int | None = None, *, theme: str = "light") -
     learned = [row for row in table if not isinstance(row[0], str)]
     for place, (name, colour) in enumerate((("tokens for 100 characters", "draft"), ("chunks in the lexicon", "e5")), 1):
         axis = "" if place == 1 else "2"
-        figure.update_layout({f"yaxis{axis}": {"title": name, "rangemode": "tozero"}, f"xaxis{axis}": {"title": "documents read"}})
+        figure.update_layout({f"yaxis{axis}": {"title": name, "rangemode": "tozero"}})
+        figure.update_layout({f"xaxis{axis}": {"title": "documents read"}})
         figure.add_scatter(
             x=[row[0] for row in learned],
             y=[row[place] for row in learned],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import log10
+
 import plotly.graph_objects as go
 
 from labkit.trace import Trace
@@ -57,31 +59,25 @@ def lib_ladder(trace: Trace, upto: int | None = None, *, theme: str = "light") -
             name=name,
         )
         if row["ranks"][-1] is None:
-            cross = {"symbol": "x", "size": 10, "color": ink["refuse"]}
-            figure.add_scatter(x=[shown[-1][0]], y=[shown[-1][1]], mode="markers", marker=cross, hoverinfo="skip", name=f"{name}: out")
+            cross = {"mode": "markers", "marker": {"symbol": "x", "size": 10, "color": ink["refuse"]}, "hoverinfo": "skip"}
+            figure.add_scatter(x=[shown[-1][0]], y=[shown[-1][1]], name=f"{name}: out", **cross)
         ends.append((shown[-1][1], f"{name}{' (out)' if row['ranks'][-1] is None else ''}"))
     spread = _spread([rank for rank, _ in ends], lowest)
     words = written(ink, [name for _, name in ends], "right", CODE_FONT)
     figure.add_scatter(x=[places[-1] + 0.3] * len(ends), y=spread, name="chunks", **words)
-    figure.update_xaxes(range=[places[0] - 0.3, places[-1] + max(1.2, 0.3 * length)], dtick=1 if length <= 12 else None)
-    return figure.update_yaxes(autorange=False, range=[_log(lowest) + 0.25, -0.15], dtick=1)
-
-
-def _log(rank: float) -> float:
-    from math import log10
-
-    return log10(rank)
+    figure.update_xaxes(range=[places[0] - 0.3, places[-1] + max(1.2, 0.3 * length)], tickvals=places)
+    return figure.update_yaxes(autorange=False, range=[log10(lowest) + 0.25, -0.15], dtick=1)
 
 
 def _spread(ranks: list[int], lowest: int) -> list[float]:
     """Heights for the names, no two closer than a line of text, each as near to its rank as that allows."""
-    gap = (_log(lowest) + 0.4) / 17
+    gap = (log10(lowest) + 0.4) / 17
     heights: dict[int, float] = {}
     above = -0.15
     for place in sorted(range(len(ranks)), key=ranks.__getitem__):
-        above = heights[place] = max(_log(ranks[place]), above + gap)
-    over = max(0.0, max(heights.values()) - _log(lowest) - 0.2)
-    floor = _log(lowest) + 0.2
+        above = heights[place] = max(log10(ranks[place]), above + gap)
+    over = max(0.0, max(heights.values()) - log10(lowest) - 0.2)
+    floor = log10(lowest) + 0.2
     for place in sorted(heights, key=heights.get, reverse=True):
         if over and heights[place] > floor:
             heights[place] = floor
@@ -94,4 +90,4 @@ def _words(table: list[dict]) -> str:
         return "No document has been read yet."
     out = sum(row["ranks"][-1] is None for row in table)
     said = "Of the last documents: the six that climbed most (solid) and the six that fell most (dashed). "
-    return said + (f"{out} of them {'is' if out == 1 else 'are'} out of the list." if out else "All of them are still in the list.")
+    return said + (f"{out} of them {'is' if out == 1 else 'are'} out of the list." if out else "All are still in the list.")

@@ -50,7 +50,7 @@ def _words(table: list[tuple]) -> str:
     said = f"Held-out text with {table[0][4]:,} errors. "
     if len(table) > 1:
         low, high = table[1], table[-1]
-        limit = "without a limit" if high[0] == "no limit" else f"of {high[0]}"
+        limit = "of any length" if high[0] == "any" else f"of {high[0]}"
         said += f"One error changes the tokens of {low[1]:.1f} bytes beside it with tokens of 2 characters, {high[1]:.1f} with "
         said += f"tokens {limit}; those carry {high[3] / low[3]:.2f} times the text."
     else:

@@ -9,10 +9,10 @@ import plotly.graph_objects as go
 from labkit.trace import Trace
 from labkit.views import read
 from labkit.views import theme as themes
-from labkit.views.columns import WIDE, letters, paper, strokes
+from labkit.views.columns import across, letters, paper, strokes
 from labkit.views.text import shown
 
-COLUMNS = ("column", "clean", "scanned", "token begins, clean", "token begins, scanned")
+COLUMNS = ("column", "clean", "scanned", "token begins, clean", "token begins, scanned", "token changed")
 
 
 class Column(NamedTuple):
@@ -23,6 +23,7 @@ class Column(NamedTuple):
     texts: tuple[str, str]
     begins: tuple[bool | None, bool | None]
     beside: bool  # is the column before unchanged?
+    changed: bool  # is its token another in the scanned line?
 
     @property
     def same(self) -> bool:
@@ -33,11 +34,12 @@ class Column(NamedTuple):
 def columns(notes: dict) -> list[Column]:
     """The columns of both lines with their boundaries."""
     starts = [set(line) for line in notes["starts"]]
+    lost = set(notes["changed"])
     found, at, x, beside = [], [0, 0], 0, False
     for texts in notes["columns"]:
         begins = tuple(at[line] in starts[line] if texts[line] else None for line in (0, 1))
         wide = max(map(len, texts))
-        found.append(Column(x, wide, tuple(texts), begins, beside))
+        found.append(Column(x, wide, tuple(texts), begins, beside, bool(texts[0]) and at[0] in lost))
         at = [place + len(text.encode()) for place, text in zip(at, texts)]
         x, beside = x + wide, texts[0] == texts[1]
     return found
@@ -48,23 +50,29 @@ def rows(trace: Trace, upto: int | None = None) -> list[tuple]:
     steps = read.steps(trace, upto)
     found = columns(steps[-1].notes) if steps else []
     said = {True: "yes", False: "no", None: ""}
-    return [(number, *map(shown, one.texts), *(said[begin] for begin in one.begins)) for number, one in enumerate(found, 1)]
+    marks = [(*one.begins, one.changed) for one in found]
+    return [(at, *map(shown, one.texts), *map(said.get, mark)) for at, (one, mark) in enumerate(zip(found, marks), 1)]
 
 
-def ocr_lines(trace: Trace, upto: int | None = None, *, theme: str = "light") -> go.Figure:
-    """Letters in columns, the clean line above, the scanned one below; a stroke where a token begins."""
-    ink = themes.colours(theme)
+def ocr_lines(trace: Trace, upto: int | None = None, *, width: float = 1000, theme: str = "light") -> go.Figure:
+    """Letters in columns, the clean line above, the scanned one below; a stroke where a token begins.
+
+    `width`: pixels of the whole figure.
+    """
+    ink, wide = themes.colours(theme), across(width)
     figure = go.Figure(layout={"template": {}, "title": "Which boundaries survive a bad scan?"})
     figure.update_layout(legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 1, "xanchor": "right"})
-    figure.update_layout(meta={"words": "Above: the text; below: its scan.", "height": 260}, margin={"b": 8, "l": 8})
+    figure.update_layout(meta={"words": "Above: the text; below: its scan.", "height": 260, "sized": True})
     steps = read.steps(trace, upto)
     if not steps:
         return figure
     notes = steps[-1].notes
     found = columns(notes)
-    plain, wrong, kept, lost, edge = [], [], [], [], []
+    plain, wrong, kept, lost, edge, under = [], [], [], [], [], []
     for one in found:
-        row, left = divmod(one.x, WIDE)
+        row, left = divmod(one.x, wide)
+        if one.changed:
+            under.append((left, left + one.wide, 2.6 * row + 0.46))
         for line in (0, 1):
             y = 2.6 * row + line
             for number, letter in enumerate(one.texts[line]):
@@ -80,11 +88,16 @@ def ocr_lines(trace: Trace, upto: int | None = None, *, theme: str = "light") ->
         (edge, "beside an error", "ghost", {"width": 2}),
     ):
         figure.add_scatter(**strokes({"color": ink[colour], **line}, group, name=name))
+    line = {"color": ink["target-edge"], "width": 4}
+    x = [place for left, right, _ in under for place in (left, right, None)]
+    y = [place for *_, height in under for place in (height, height, None)]
+    figure.add_scatter(x=x, y=y, mode="lines", line=line, hoverinfo="skip", name="its token is another now")
     figure.add_scatter(**letters(ink, plain, name="unchanged", showlegend=False))
     figure.add_scatter(**letters(ink, wrong, "refuse-ink", name="an error", showlegend=False))
-    deep = 2.6 * (found[-1].x // WIDE if found else 0) + 2
+    deep = 2.6 * (found[-1].x // wide if found else 0) + 2
     own, cap = notes["own"], notes["max_chars"]
     words = f"Above: the text; below: its scan, with {own['errors']} {'error' if own['errors'] == 1 else 'errors'}. "
-    words += f"With tokens of {cap} {'character' if cap == 1 else 'characters'} at most, {own['agreement']:.1%} of the boundaries "
-    words += f"outside the errors agree, and an error changes the tokens of {own['reach']:.1f} bytes beside it."
-    return figure.update_layout(meta={"words": words, "height": round(76 + 24 * deep)}, **paper(deep))
+    words += f"With tokens of {cap} {'character' if cap == 1 else 'characters'} at most, the boundaries outside the errors agree "
+    words += f"to {own['agreement']:.1%}, and an error changes the tokens of {own['reach']:.1f} bytes beside it."
+    plain = paper(deep, width)
+    return figure.update_layout(meta={"words": words, "height": plain["height"], "sized": True}, **plain)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labkit.tokenization.kl3m import CAPS, CharBpe
+from labkit.tokenization.kl3m import CharBpe
 from labkit.tokenization.kl3m_studies import held_out
 from labkit.tokenization.ocr import CONFUSED, corrupt, places, survival
 from labkit.tokenization.zoo import Bpe
