@@ -11,7 +11,8 @@ from labkit.knobs import knob
 from labkit.methods import Study
 from labkit.tokenization.kl3m import CAPS, CUSTOM, SIZES, CharBpe, DomainBpe
 from labkit.tokenization.metrics import bytes_per_token
-from labkit.tokenization.ocr import changed, corrupt, survival
+from labkit.tokenization.ocr import Column, changed, corrupt, survival
+from labkit.tokenization.segmenter import Segmenter
 from labkit.tokenization.texts import DOMAINS, domain
 from labkit.tokenization.zoo import Bpe
 from labkit.trace import Step
@@ -60,40 +61,36 @@ class Domains(Study):
 class OcrNoise(Study):
     """How far does one wrong letter spread, if no token is longer than 1 to 8 characters (P075)?
 
-    A text and its bad scan are cut alike. The figures come from held-out text of a domain, one limit a step, and at last from
-    BPE without a limit; all have about as many types, but for the first, whose tokens are the 256 bytes. Agreement counts only
+    A text and its bad scan are cut alike, with one limit a step, and at last without. The curves come from held-out text of a
+    domain. All tokenizers have about as many types, but for the first, whose tokens are the 256 bytes. Agreement counts only
     places outside the errors.
     """
 
     name, title, paper = "ocr-noise", "One wrong letter, and how far it spreads", "P075"
     charts = ("ocr_lines", "ocr_caps")
     noise: float = knob(0.1, 0.0, 0.1, step=0.005, help="chance of an error where one fits")
-    max_chars: int = knob(8, CAPS[0], CAPS[-1], unit="characters", help="for the two lines: no token is longer")
+    max_chars: int = knob(8, CAPS[0], CAPS[-1], unit="characters", help="limits from 1 to this one are tried")
     text: str = knob("legal", choices=DOMAINS, help="for the curves: whose held-out text")
     kilobytes: int = knob(15, 5, 100, unit="kB", help="for the curves: how much of it")
 
     def steps(self, session, rng):
         seed = int(torch.randint(2**31, (), generator=rng))
         own = session.vocabulary.decode(session.ids)[:LONGEST_TEXT]
-        lines = self._lines(corrupt(own, self.noise, random.Random(seed).random), CharBpe(self.max_chars))
-        columns = corrupt(held_out(self.text, self.kilobytes), self.noise, random.Random(seed).random)
+        lines, columns = (corrupt(t, self.noise, random.Random(seed).random) for t in (own, held_out(self.text, self.kilobytes)))
+        segmenters = {**{str(cap): CharBpe(cap) for cap in CAPS[: self.max_chars]}, "any": Bpe(4096)}
         rows = []
-        segmenters = {**{str(cap): CharBpe(cap) for cap in CAPS}, "any": Bpe(4096)}
         for cap, segmenter in segmenters.items():
-            clean, noisy = ("".join(side) for side in zip(*columns)) if columns else ("", "")
-            starts = segmenter.starts(clean)
-            found = survival(columns, starts, segmenter.starts(noisy))
-            rows.append({"cap": cap, **found._asdict(), "bytes_per_token": bytes_per_token(clean, starts)})
-            yield Step(emitted=[], notes={"done": len(rows), "of": len(segmenters), "caps": rows.copy(), **lines})
+            clean, noisy = both_starts(columns, segmenter)
+            letters = sum(len(before.encode()) for before, _ in columns)
+            figures = survival(columns, clean, noisy)._asdict()
+            rows.append({"cap": cap, **figures, "bytes_per_token": letters / len(clean) if clean else 0.0})
+            starts = both_starts(lines, segmenter)
+            notes = {"done": len(rows), "of": len(segmenters), "caps": rows.copy(), "cap": cap, "starts": starts}
+            notes |= {"columns": [list(column) for column in lines], "own": survival(lines, *starts)._asdict()}
+            yield Step(emitted=[], notes=notes | {"changed": sorted(changed(lines, *starts))})
 
-    def _lines(self, columns, segmenter: CharBpe) -> dict:
-        """The person's text in columns, where tokens begin in each line (bytes), and which of its bytes changed their token."""
-        sides = ["".join(side) for side in zip(*columns)] or ["", ""]
-        starts = [segmenter.starts(side) for side in sides]
-        return {
-            "columns": [list(column) for column in columns],
-            "starts": starts,
-            "own": survival(columns, *starts)._asdict(),
-            "changed": sorted(changed(columns, *starts)),
-            "max_chars": self.max_chars,
-        }
+
+def both_starts(columns: list[Column], segmenter: Segmenter) -> list[list[int]]:
+    """Where tokens begin in the clean text and in the scanned one, in bytes."""
+    sides = ["".join(column[side] for column in columns) for side in (0, 1)]
+    return [segmenter.starts(text) for text in sides]

@@ -42,7 +42,8 @@ def domain_matrix(trace: Trace, upto: int | None = None, *, theme: str = "light"
         showscale=False,
         text=[[f"{value[name, text]:.2f}" for text in texts] for name in names],
         customdata=[[value[name, text] for text in texts] for name in names],
-        hovertemplate="%{y} on %{x}: %{customdata:.3f} bytes per token<extra></extra>",
+        hovertext=[[f"{name} on {text}: {value[name, text]:.3f} bytes per token" for text in texts] for name in names],
+        hoverinfo="text",
         name="bytes per token over the best of the column",
     )
     for across, text in enumerate(texts):

@@ -16,12 +16,12 @@ COLUMNS = ("column", "clean", "scanned", "token begins, clean", "token begins, s
 
 
 class Column(NamedTuple):
-    """One column: what stands in each line, and whether a token begins there (None: nothing stands there)."""
+    """One column: what stands in each line, and for each of its letters, whether a token begins there."""
 
     x: int  # the place of its left edge, in letters
     wide: int
     texts: tuple[str, str]
-    begins: tuple[bool | None, bool | None]
+    begins: tuple[list[bool], list[bool]]
     beside: bool  # is the column before unchanged?
     changed: bool  # is its token another in the scanned line?
 
@@ -37,7 +37,7 @@ def columns(notes: dict) -> list[Column]:
     lost = set(notes["changed"])
     found, at, x, beside = [], [0, 0], 0, False
     for texts in notes["columns"]:
-        begins = tuple(at[line] in starts[line] if texts[line] else None for line in (0, 1))
+        begins = tuple([at[line] + offset in starts[line] for offset in _offsets(texts[line])] for line in (0, 1))
         wide = max(map(len, texts))
         found.append(Column(x, wide, tuple(texts), begins, beside, bool(texts[0]) and at[0] in lost))
         at = [place + len(text.encode()) for place, text in zip(at, texts)]
@@ -45,13 +45,19 @@ def columns(notes: dict) -> list[Column]:
     return found
 
 
+def _offsets(text: str) -> list[int]:
+    """Where the letters of a text begin, in bytes."""
+    return [len(text[:number].encode()) for number in range(len(text))]
+
+
 def rows(trace: Trace, upto: int | None = None) -> list[tuple]:
     """One row a column of the two lines."""
     steps = read.steps(trace, upto)
     found = columns(steps[-1].notes) if steps else []
-    said = {True: "yes", False: "no", None: ""}
-    marks = [(*one.begins, one.changed) for one in found]
-    return [(at, *map(shown, one.texts), *map(said.get, mark)) for at, (one, mark) in enumerate(zip(found, marks), 1)]
+    said = {True: "yes", False: "no"}
+    begins = [[", ".join(map(said.get, line)) for line in one.begins] for one in found]
+    cells = zip(found, begins)
+    return [(at, *map(shown, one.texts), *lines, said[one.changed]) for at, (one, lines) in enumerate(cells, 1)]
 
 
 def ocr_lines(trace: Trace, upto: int | None = None, *, width: float = 1000, theme: str = "light") -> go.Figure:
@@ -75,13 +81,11 @@ def ocr_lines(trace: Trace, upto: int | None = None, *, width: float = 1000, the
             under.append((left, left + one.wide, 2.6 * row + 0.46))
         for line in (0, 1):
             y = 2.6 * row + line
-            for number, letter in enumerate(one.texts[line]):
-                cell = (left + number + 0.5, y, letter)
-                (plain if one.same else wrong).append(cell)
-            if one.begins[line]:
-                clear = one.same and one.beside
-                group = edge if not clear else kept if one.begins[0] == one.begins[1] else lost
-                group.append((left, y - 0.42, y + 0.42))
+            group = edge if not (one.same and one.beside) else kept if one.begins[0] == one.begins[1] else lost
+            for number, (letter, begins) in enumerate(zip(one.texts[line], one.begins[line])):
+                (plain if one.same else wrong).append((left + number + 0.5, y, letter))
+                if begins:
+                    group.append((left + number, y - 0.42, y + 0.42))
     for group, name, colour, line in (
         (kept, "both begin a token here", "draft", {"width": 3}),
         (lost, "only one of them does", "refuse", {"width": 3, "dash": "2px,2px"}),
@@ -95,9 +99,10 @@ def ocr_lines(trace: Trace, upto: int | None = None, *, width: float = 1000, the
     figure.add_scatter(**letters(ink, plain, name="unchanged", showlegend=False))
     figure.add_scatter(**letters(ink, wrong, "refuse-ink", name="an error", showlegend=False))
     deep = 2.6 * (found[-1].x // wide if found else 0) + 2
-    own, cap = notes["own"], notes["max_chars"]
+    own, cap = notes["own"], notes["cap"]
+    limit = "any length" if cap == "any" else f"{cap} {'character' if cap == '1' else 'characters'} at most"
     words = f"Above: the text; below: its scan, with {own['errors']} {'error' if own['errors'] == 1 else 'errors'}. "
-    words += f"With tokens of {cap} {'character' if cap == 1 else 'characters'} at most, the boundaries outside the errors agree "
-    words += f"to {own['agreement']:.1%}, and an error changes the tokens of {own['reach']:.1f} bytes beside it."
+    words += f"With tokens of {limit}, the boundaries outside the errors agree to {own['agreement']:.1%}, and an error "
+    words += f"changes the tokens of {own['reach']:.1f} bytes beside it."
     plain = paper(deep, width)
     return figure.update_layout(meta={"words": words, "height": plain["height"], "sized": True}, **plain)

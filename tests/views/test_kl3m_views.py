@@ -41,7 +41,7 @@ def test_both_lines_stand_there_letter_by_letter(scans):
     table = ocr_lines.rows(scans, 1)
     assert len(table) == len(notes["columns"])
     for column, starts in ((3, notes["starts"][0]), (4, notes["starts"][1])):
-        assert [row[column] for row in table].count("yes") == len(starts)
+        assert sum(row[column].count("yes") for row in table) == len(starts)
     for width in (400, 1000):
         figure = views.view("ocr_lines")(scans, 1, width=width)
         drawn = named(figure)
@@ -55,8 +55,8 @@ def test_both_lines_stand_there_letter_by_letter(scans):
 def test_strokes_agree_where_both_lines_begin_a_token(scans):
     notes, drawn = scans.steps[-1].notes, named(views.view("ocr_lines")(scans, width=2000))
     found = ocr_lines.columns(notes)
-    both = [one for one in found if one.same and one.beside and one.begins == (True, True)]
-    one_only = [one for one in found if one.same and one.beside and len(set(one.begins)) == 2]
+    both = [one for one in found if one.same and one.beside and one.begins == ([True], [True])]
+    one_only = [one for one in found if one.same and one.beside and one.begins[0] != one.begins[1]]
     strokes = {name: len(data.x) // 3 for name, data in drawn.items() if data.mode == "lines"}
     assert strokes["both begin a token here"] == 2 * len(both) > 0
     assert strokes["only one of them does"] == len(one_only)
@@ -69,7 +69,7 @@ def test_strokes_agree_where_both_lines_begin_a_token(scans):
 
 
 def test_the_curves_are_the_figures_so_far(scans):
-    for upto in (1, 4, 9):
+    for upto in (1, 3, 5):
         found = scans.steps[upto - 1].notes["caps"]
         figure = views.view("ocr_caps")(scans, upto)
         assert [list(data.y) for data in figure.data] == [[row[key] for row in found] for key in KEYS]
