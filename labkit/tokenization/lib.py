@@ -6,7 +6,7 @@ import json
 import random
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 from typing import NamedTuple
 
 from labkit.knobs import knob
@@ -212,7 +212,7 @@ class Lib(Segmenter):
     size: int = knob(4096, 0, 4096, unit="chunks", help="the best chunks of the list")
 
     def cut(self, text):
-        numbers = self.vocabulary
+        numbers = numbered(self.size)
         return [numbers[piece] for piece in longest_match(text.encode(), numbers, max(map(len, numbers)))]
 
     def spelling(self, token):
@@ -220,8 +220,8 @@ class Lib(Segmenter):
 
     @property
     def vocabulary(self):
-        """The 256 bytes and the chunks; a chunk of one byte is that byte."""
-        return {piece: 256 + rank for rank, piece in enumerate(shipped()[: self.size])} | {bytes([b]): b for b in range(256)}
+        """The 256 bytes, and the chunks behind them."""
+        return numbered(self.size)
 
 
 @cache
@@ -229,3 +229,9 @@ def shipped() -> list[bytes]:
     """The chunks of the shipped lexicon, best first; one byte each is left out, the alphabet has it."""
     chunks = json.loads((FOLDER / "lib.json").read_text(encoding="utf-8"))["chunks"]
     return [chunk.encode() for chunk in chunks if len(chunk.encode()) > 1]
+
+
+@lru_cache(32)
+def numbered(size: int) -> dict[bytes, int]:
+    """The 256 bytes and the best `size` chunks with their numbers."""
+    return {bytes([byte]): byte for byte in range(256)} | {piece: 256 + rank for rank, piece in enumerate(shipped()[:size])}

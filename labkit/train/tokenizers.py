@@ -90,10 +90,18 @@ def compact(tokenizer: Tokenizer) -> str:
     if "merges" in model:
         model["merges"] = [" ".join(pair) for pair in model["merges"]]
     if model["type"] == "Unigram":
-        rounded = [[piece, round(score, 4)] for piece, score in model["vocab"]]
-        model["vocab"] = sorted(rounded, key=lambda entry: (-entry[1], entry[0]))  # the library leaves equals in any order
+        model["vocab"] = settled(model["vocab"])
     kept = {"version": "1.0", "pre_tokenizer": whole["pre_tokenizer"], "decoder": whole["decoder"], "model": model}
     return json.dumps(kept, ensure_ascii=False, separators=(",", ":")) + "\n"
+
+
+def settled(vocabulary: list[list]) -> list[list]:
+    """Pieces and scores of Unigram in one order: the library leaves to chance how equal pieces follow each other, and which of
+    the letters that it did not need gets which of the steps of 0.0001 above the lowest score."""
+    scores = {piece: round(score, 4) for piece, score in vocabulary}
+    rare = sorted(piece for piece, score in scores.items() if len(piece) == 1 and score < min(scores.values()) + 256 * 0.0001)
+    scores |= zip(rare, sorted((scores[piece] for piece in rare), reverse=True))
+    return [[piece, score] for piece, score in sorted(scores.items(), key=lambda entry: (-entry[1], entry[0]))]
 
 
 def train_tokenizers(report: Callable[[str], None] = print) -> Path:

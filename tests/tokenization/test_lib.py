@@ -155,3 +155,11 @@ def test_the_shipped_lexicon_cuts_any_text(size):
 def test_the_shipped_lexicon_is_within_its_limits():
     chunks = json.loads((FOLDER / "lib.json").read_text(encoding="utf-8"))["chunks"]
     assert len(chunks) == len(set(chunks)) <= 4096 and max(map(len, chunks)) <= 12
+
+
+def test_what_ships_just_beats_bpe_inside_words_and_no_other():
+    """The claim of P091 is fewer tokens than BPE at equal types; in the shipped figures it holds for one of two BPEs."""
+    figures = json.loads((FOLDER / "figures.json").read_text())["lexicon"]
+    tokens = {name: figures[name]["per_100"] for name in ("bpe over spaces", "lib", "bpe inside words")}
+    assert list(tokens.values()) == sorted(tokens.values())
+    assert figures["types"] == len(json.loads((FOLDER / "lib.json").read_text(encoding="utf-8"))["chunks"])
