@@ -117,7 +117,8 @@ class Reader:
     longest: int = 12
     cap: int = 4096
     lexicon: Lexicon = field(default_factory=Lexicon)
-    probation: dict[str, int] = field(default_factory=dict)
+    probation: dict[str, int] = field(default_factory=dict)  # documents left
+    _ranks: dict[str, int] = field(default_factory=dict, init=False, repr=False)  # when the document began
 
     def begin(self, documents: Iterable[Iterable[str]]) -> None:
         """Start from the single characters of the documents, all on probation."""
