@@ -66,7 +66,7 @@ def lib_ladder(trace: Trace, upto: int | None = None, *, theme: str = "light") -
     words = written(ink, [name for _, name in ends], "right", CODE_FONT)
     figure.add_scatter(x=[places[-1] + 0.3] * len(ends), y=spread, name="chunks", **words)
     figure.update_xaxes(range=[places[0] - 0.3, places[-1] + max(1.2, 0.3 * length)], tickvals=places)
-    return figure.update_yaxes(autorange=False, range=[log10(lowest) + 0.25, -0.15], dtick=1)
+    return figure.update_yaxes(autorange=False, range=[log10(lowest) + 0.35, -0.15], dtick=1)
 
 
 def _spread(ranks: list[int], lowest: int) -> list[float]:

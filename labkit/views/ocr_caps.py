@@ -48,11 +48,12 @@ def _words(table: list[tuple]) -> str:
     if not table:
         return "No limit is measured yet."
     said = f"Held-out text with {table[0][4]:,} errors. "
-    if len(table) > 1:
+    if len(table) > 2:
         low, high = table[1], table[-1]
         limit = "of any length" if high[0] == "any" else f"of {high[0]}"
         said += f"One error changes the tokens of {low[1]:.1f} bytes beside it with tokens of 2 characters, {high[1]:.1f} with "
         said += f"tokens {limit}; those carry {high[3] / low[3]:.2f} times the text."
     else:
-        said += "Tokens of one byte: an error changes nothing beside it."
-    return said.strip()
+        changed = [f"tokens of {row[0]}: {row[1]:.1f}" for row in table]
+        said += f"Bytes beside an error whose token is another now: {', '.join(changed)}."
+    return said
