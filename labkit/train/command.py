@@ -210,7 +210,7 @@ def tokenizer(
 
 @app.command(epilog="Example: labkit train tokenizers")
 def tokenizers() -> None:
-    """Train the tokenizers that the pages compare (two minutes), and measure them on held-out text."""
+    """Train the tokenizers that the pages compare (ten minutes), and measure them on held-out text."""
     from labkit.train.tokenizers import train_tokenizers
 
     with refusals():

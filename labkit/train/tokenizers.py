@@ -12,6 +12,7 @@ from labkit.tokenization.kl3m import CAPS, LARGEST
 from labkit.tokenization.segmenter import build_segmenter
 from labkit.tokenization.texts import DOMAINS, domain, phrases
 from labkit.tokenization.zoo import INNER
+from labkit.train.lexicon import train_lexicon
 
 KILOBYTES = 480  # of each domain: as much as the smallest has
 HELD_OUT = 120  # kilobytes of each domain, to measure on
@@ -25,6 +26,7 @@ MEASURED = {
     **{f"bpe-{size}": ("bpe", {"size": size}) for size in (512, 1024, 2048, 4096, 8192)},
     "unigram": ("unigram", {}),
     "wordpiece": ("wordpiece", {}),
+    "lib": ("lib", {}),
     **{f"domain-{name}": ("domain-bpe", {"domain": name}) for name in (*DOMAINS, "general")},
     **{f"char-{cap}": ("char-bpe", {"max_chars": cap}) for cap in CAPS},
 }
@@ -88,10 +90,18 @@ def compact(tokenizer: Tokenizer) -> str:
     if "merges" in model:
         model["merges"] = [" ".join(pair) for pair in model["merges"]]
     if model["type"] == "Unigram":
-        rounded = [[piece, round(score, 4)] for piece, score in model["vocab"]]
-        model["vocab"] = sorted(rounded, key=lambda entry: (-entry[1], entry[0]))  # the library leaves equals in any order
+        model["vocab"] = settled(model["vocab"])
     kept = {"version": "1.0", "pre_tokenizer": whole["pre_tokenizer"], "decoder": whole["decoder"], "model": model}
     return json.dumps(kept, ensure_ascii=False, separators=(",", ":")) + "\n"
+
+
+def settled(vocabulary: list[list]) -> list[list]:
+    """Pieces and scores of Unigram in one order: the library leaves to chance how equal pieces follow each other, and which of
+    the letters that it did not need gets which of the steps of 0.0001 above the lowest score."""
+    scores = {piece: round(score, 4) for piece, score in vocabulary}
+    rare = sorted(piece for piece, score in scores.items() if len(piece) == 1 and score < min(scores.values()) + 256 * 0.0001)
+    scores |= zip(rare, sorted((scores[piece] for piece in rare), reverse=True))
+    return [[piece, score] for piece, score in sorted(scores.items(), key=lambda entry: (-entry[1], entry[0]))]
 
 
 def train_tokenizers(report: Callable[[str], None] = print) -> Path:
@@ -106,14 +116,17 @@ def train_tokenizers(report: Callable[[str], None] = print) -> Path:
         tokenizer = plan()
         (FOLDER / f"{name}.json").write_text(compact(tokenizer), encoding="utf-8")
         report(f"{name}: {tokenizer.get_vocab_size()} types")
-    return write_figures(sum(len(text.encode()) for text in texts))
+    return write_figures(sum(len(text.encode()) for text in texts), train_lexicon(report))
 
 
-def write_figures(trained_on: int) -> Path:
-    """Bytes per token of every tokenizer on held-out text of every domain; nothing is random, so there is no seed."""
+def write_figures(trained_on: int, lexicon: dict) -> Path:
+    """Bytes per token of every tokenizer on held-out text of every domain, and what `train_lexicon` found.
+
+    Only the lexicon's learning is random: its figures hold the seed.
+    """
     held_out = {name: "".join(domain(name, HELD_OUT, held_out=True)).encode()[: 1000 * HELD_OUT] for name in DOMAINS}
     texts = {name: text.decode(errors="ignore") for name, text in held_out.items()}
-    figures = {"date": date.today().isoformat(), "seed": None, "trained_on_bytes": trained_on, "bytes_per_token": {}}
+    figures = {"date": date.today().isoformat(), "trained_on_bytes": trained_on, "lexicon": lexicon, "bytes_per_token": {}}
     for name, (segmenter, knobs) in MEASURED.items():
         cutter = build_segmenter(segmenter, knobs)
         figures["bytes_per_token"][name] = {of: round(len(t.encode()) / len(cutter.cut(t)), 3) for of, t in texts.items()}

@@ -10,7 +10,7 @@ from tokenizers import Tokenizer
 from labkit.tokenization.backend import FOLDER, merges_within, shortened
 from labkit.tokenization.kl3m import CAPS, CUSTOM, SPECIAL, CharBpe, DomainBpe
 from labkit.tokenization.zoo import Bpe, Unigram, WordPiece
-from labkit.train.tokenizers import LONGEST, bpe, compact, unigram
+from labkit.train.tokenizers import LONGEST, bpe, compact, unigram, wordpiece
 
 TEXTS = (
     "",
@@ -67,6 +67,11 @@ def test_a_file_holds_all_that_a_tokenizer_was():
         again = Tokenizer.from_str(compact(tokenizer))
         assert again.get_vocab().keys() == tokenizer.get_vocab().keys()
         assert again.encode(SAMPLE[1]).tokens == tokenizer.encode(SAMPLE[1]).tokens
+
+
+def test_training_twice_gives_the_same_file():
+    for train in (lambda: bpe(SAMPLE, 300), lambda: unigram(SAMPLE, 280), lambda: wordpiece(SAMPLE, 540)):
+        assert compact(train()) == compact(train())
 
 
 def test_wordpiece_reads_as_the_library_does():
