@@ -25,7 +25,6 @@ from voila.app import Voila  # noqa: E402
 from voila.shutdown_kernel_handler import VoilaShutdownKernelHandler  # noqa: E402
 
 from labkit.host.kernels import PatientKernelManager, PromptConnection  # noqa: E402
-from labkit.host.launch import PINGS  # noqa: E402
 
 WELCOME = "00_welcome.ipynb"
 WARM_UP = 4.0  # seconds after the start, and after a warm kernel was taken: first the page that somebody waits for
@@ -83,7 +82,6 @@ def settings(notebooks: Path, port: int, pool: int) -> Config:
         pool=pool,
         log_level="ERROR",  # its warnings say that a notebook is not trusted, which here means nothing
         kernel_websocket_connection_class=PromptConnection,
-        tornado_settings=PINGS,
     )
     config.VoilaConfiguration = Config(
         template="labkit",

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 import time
 
 from jupyter_server.services.kernels.connection.channels import ZMQChannelsWebsocketConnection
 from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
 
 FORGOTTEN = 3600.0  # seconds after which a kernel that no page ever connected to is taken for abandoned
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Not what tornado says at every connection: that jupyter_server waits three intervals for a pong, and it would wait one.
+
+    To wait one, as the message proposes, would be wrong: jupyter_server then ends every quiet connection before its first ping.
+    """
+    return not str(record.msg).startswith("The websocket_ping_timeout (")
+
+
+logging.getLogger("tornado.general").addFilter(_is_news)
 
 
 class PromptConnection(ZMQChannelsWebsocketConnection):

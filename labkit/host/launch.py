@@ -25,9 +25,6 @@ from labkit.errors import LabError
 from labkit.host import guard
 from labkit.paths import NOTEBOOKS, PACKAGE
 
-# jupyter_server's default, three intervals, is longer than tornado allows, which it then says at every connection
-PINGS = {"ws_ping_timeout": 30_000}  # milliseconds
-
 
 class Family:
     """Child processes that never outlive this one. Use it with `with`."""
@@ -80,7 +77,6 @@ def jupyterlab_command(notebooks: Path, port: int, token: str) -> list[str]:
         "ServerApp.root_dir": notebooks,
         "ServerApp.log_level": "WARN",
         "ServerApp.allow_root": True,  # nobody else's machine can reach it, and in containers everybody is root
-        "ServerApp.tornado_settings": PINGS,
         "ServerApp.kernel_websocket_connection_class": "labkit.host.kernels.PromptConnection",
         "IdentityProvider.token": token,
         "LabApp.news_url": None,
