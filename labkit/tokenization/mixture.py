@@ -13,8 +13,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import linprog
-from scipy.sparse import coo_array
 
 from labkit.tokenization.bpe import Corpus, Pair, Word, base_bytes, words
 
@@ -70,7 +68,7 @@ class History:
         return np.array(rows, dtype=int), np.array(columns, dtype=int), np.array(values, dtype=float) / self.megabytes[columns]
 
     def rates(self, first: int = 0, last: int | None = None) -> Iterator[np.ndarray]:
-        """Before each merge from `first` up to `last` (None = all that are recorded): how often each pair occurs in each category.
+        """How often each pair occurs in each category, before each merge from `first` up to `last` (None = all recorded).
 
         [pairs, categories], one array that is changed on and on.
         """
@@ -126,6 +124,9 @@ def violated(history: History, guess: Guess, most: int = PER_MERGE) -> Iterator[
 
 def solve(rows: dict[tuple[int, int], np.ndarray], merges: int, pairs: int, kinds: int) -> Guess:
     """The linear programme with these constraints, by HiGHS: variables are alpha, v of each merge, u of each pair in a row."""
+    from scipy.optimize import linprog  # slow to import
+    from scipy.sparse import coo_array
+
     used = {pair: place for place, pair in enumerate(sorted({pair for _, pair in rows}))}
     differences = np.array(list(rows.values())).reshape(len(rows), kinds)
     lines = np.arange(len(rows))

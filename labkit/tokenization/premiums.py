@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,12 +40,21 @@ def counts(learned: list[str], tested: list[str], recipe: Recipe) -> dict[int, i
     BPE learns one list of merges, as long as a pair occurs twice; its beginnings are the smaller vocabularies, so their CTC
     never rises. Unigram learns anew for each of some sizes. Raises `KnobError` for superwords without BPE.
     """
+    *_, found = growing(learned, tested, recipe)
+    return found
+
+
+def growing(learned: list[str], tested: list[str], recipe: Recipe) -> Iterator[dict[int, int]]:
+    """What `counts` returns, after each tokenizer that was trained for it."""
     if recipe.algorithm == "BPE":
-        return _merged(learned, tested, recipe)
+        yield _merged(learned, tested, recipe)
+        return
     if recipe.words == "superwords":
         raise KnobError("Superwords go on with BPE's merges and Unigram has none: choose BPE, or other words.")
-    sizes = sorted({*UNIGRAM_GRID, recipe.size})
-    return {size: unigram_count(learned, tested, size, recipe) for size in sizes}
+    found: dict[int, int] = {}
+    for size in sorted({*UNIGRAM_GRID, recipe.size}):
+        found = found | {size: unigram_count(learned, tested, size, recipe)}
+        yield found
 
 
 def _merged(learned: list[str], tested: list[str], recipe: Recipe) -> dict[int, int]:

@@ -8,7 +8,7 @@ from labkit.knobs import knob
 from labkit.tokenization.backend import FOLDER, Backend, shortened
 
 FILE = "superwords"
-SIZE, TRANSITION = 7_000, 4_500  # entries; from the transition on, merges may cross the spaces
+SIZE, TRANSITION = 12_000, 7_000  # entries; from the transition on, merges may cross the spaces
 
 
 @dataclass

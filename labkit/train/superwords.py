@@ -9,14 +9,14 @@ from pathlib import Path
 from labkit.tokenization.backend import FOLDER
 from labkit.tokenization.bpe import LINE, tokenizer_of, train_superwords
 from labkit.tokenization.languages import locales, to_learn
-from labkit.tokenization.superwords import FILE
+from labkit.tokenization.superwords import FILE, SIZE, TRANSITION
 from labkit.tokenization.texts import domain
 
 KILOBYTES = {"python": 500, "css": 150, "c++": 200, "legal": 300}
 
 
 def train_superword_tokenizer(
-    size: int, transition: int, folder: Path = FOLDER, report: Callable[[str], None] = print
+    size: int = SIZE, transition: int = TRANSITION, folder: Path = FOLDER, report: Callable[[str], None] = print
 ) -> Path:
     """Learn and write the tokenizer, with its figures beside it; returns its file. Some minutes.
 
@@ -32,9 +32,7 @@ def train_superword_tokenizer(
     merges = train_superwords(texts, size, transition)
     tokenizer = tokenizer_of(merges, LINE)
     held_out = {name: "".join(domain(name, 100, held_out=True)) for name in KILOBYTES}
-    rates = {
-        name: round(len(text.encode()) / len(tokenizer.encode(text).ids), 3) for name, text in held_out.items()
-    }
+    rates = {name: round(len(text.encode()) / len(tokenizer.encode(text).ids), 3) for name, text in held_out.items()}
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"{FILE}.json"
     file.write_text(json.dumps(json.loads(tokenizer.to_str()), ensure_ascii=False, separators=(",", ":")), encoding="utf-8")
