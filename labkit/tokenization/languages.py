@@ -35,20 +35,20 @@ def locales() -> tuple[str, ...]:
 
 
 @cache
-def test_keys() -> tuple[str, ...]:
+def keys_to_test() -> tuple[str, ...]:
     """The keys of the phrases to be measured by: `TEST` of those that all the languages have, never learned from."""
     return tuple(sorted(_mixed(parallel(locales()))[:TEST]))
 
 
 def to_learn(locale: str) -> list[str]:
     """`LEARN` of a language's other phrases."""
-    known, away = phrases(locale), set(test_keys())
+    known, away = phrases(locale), set(keys_to_test())
     return [known[key] for key in _mixed(known) if key not in away][:LEARN]
 
 
 def to_test(locale: str) -> list[str]:
     """A language's phrases of the test keys, in the order of the keys."""
-    return [phrases(locale)[key] for key in test_keys()]
+    return [phrases(locale)[key] for key in keys_to_test()]
 
 
 def _mixed(keys) -> list[str]:

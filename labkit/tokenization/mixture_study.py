@@ -28,12 +28,15 @@ HERE, MODEL = "trained here", "the model's own"
 
 
 def lines(category: str, kilobytes: int) -> tuple[list[str], list[str]]:
-    """About `kilobytes` of a category's lines for the trainer, and as many others for the attacker."""
+    """About `kilobytes` of a category's lines for the trainer, and as many others for the attacker.
+
+    The line's end stands before it, for indentation is cut together with it.
+    """
     name = CATEGORIES[category]
     languages = name in ("fi", "ru")
-    found = [text + "\n" for text in phrases(name).values()] if languages else "".join(domain(name, POOL)).splitlines(True)
+    found = list(phrases(name).values()) if languages else "".join(domain(name, POOL)).split("\n")
     mixed_up = sorted(
-        (line for line in found if len(line) <= LONGEST), key=lambda line: hashlib.sha256(line.encode()).digest()
+        ("\n" + line for line in found if len(line) <= LONGEST), key=lambda line: hashlib.sha256(line.encode()).digest()
     )
     ends = np.cumsum([len(line.encode()) for line in mixed_up])
     kept = mixed_up[: int(np.searchsorted(ends, 2000 * kilobytes)) + 1]
