@@ -64,7 +64,7 @@ class Mixture(Study):
     withheld: str = knob("none", choices=("none", *CATEGORIES), help="the attacker has no sample of it")
     samples: str = knob("held out", choices=("held out", "the same"), label="Attacker's lines", help="others, or the trainer's")
     victim: str = knob(HERE, choices=(HERE, MODEL), help="whose merges are attacked")
-    kilobytes: int = knob(60, 5, 150, unit="kB", label="Sample size", help="of each category, each half")
+    kilobytes: int = knob(100, 5, 150, unit="kB", label="Sample size", help="of each category, each half")
 
     def steps(self, session, rng):
         from labkit.train.tokenizer import PRE_TOKENIZER
@@ -100,14 +100,14 @@ class Mixture(Study):
         history = History([halves[name][half] for name in names], merges)
         even = np.full(len(names), 1 / len(names))
         truth = np.array([secret.get(name, 0.0) for name in names])
-        triangle = Triangle(names, truth if secret else even)
+        triangle = Triangle(names, truth if secret else (np.arange(len(names)) < 3) / 3)
         evidence = Evidence(history, even, truth if secret else None)
         for applied in history.record():
             if applied % AT_ONCE == 0 or applied == len(merges):
                 first = (applied - 1) // AT_ONCE * AT_ONCE
-                for number_of, rates in enumerate(history.rates(first, applied), first):
-                    triangle.see(rates, history.winners[number_of])
-                    evidence.see(rates, number_of)
+                for merge, rates in enumerate(history.rates(first, applied), first):
+                    triangle.see(rates, history.winners[merge])
+                    evidence.see(rates, merge)
                 seen = {"list": evidence.rows[-SHOWN:], "triangle": triangle.known(), "applied": applied}
                 yield step(number + len(merges) + applied, **seen)
 
@@ -147,7 +147,7 @@ class Triangle:
     """
 
     def __init__(self, names: list[str], centre: np.ndarray):
-        self.names = names
+        self.names, centre = names, centre.astype(float)
         self.corners = sorted(np.argsort(-centre, kind="stable")[:3].tolist())
         self.room = float(centre[self.corners].sum())
         places = [(i, j, SIDE - i - j) for i in range(SIDE + 1) for j in range(SIDE + 1 - i)]

@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 from labkit.trace import Trace
 from labkit.views import theme as themes
 from labkit.views.mixture_shares import last
-from labkit.views.text import escaped, shown
+from labkit.views.text import escaped, short
 
 COLUMNS = ("merge", "pair", "next under an even mixture", "lead, even", "lead, true", "lead, inferred")
 
@@ -28,7 +28,7 @@ def mixture_merges(trace: Trace, upto: int | None = None, *, theme: str = "light
     figure = go.Figure(layout={"template": {}, "title": "Was this merge the commonest pair?"})
     figure.update_layout(
         meta={"words": _words(notes), "height": 330},
-        xaxis={"title": "lead over the best other pair", "tickformat": "+.0%", "range": [-1.05, 0.6]},
+        xaxis={"title": "lead over the best other pair", "tickformat": "+.0%", "range": [-1.05, 1.2], "tickvals": [-1, -0.5, 0, 0.5]},
         yaxis={
             "autorange": "reversed",
             "tickvals": list(range(len(table))),
@@ -55,18 +55,22 @@ def mixture_merges(trace: Trace, upto: int | None = None, *, theme: str = "light
                 hoverinfo="text",
             )
     if table:
-        words = themes.written(ink, [f"next: {escaped(row[2])}" for row in table], "right", themes.CODE_FONT)
-        figure.add_scatter(x=[0.22] * len(table), y=list(range(len(table))), name="the next pair", **words)
+        words = themes.written(ink, [f"vs {escaped(row[2])}" for row in table], "right", themes.CODE_FONT)
+        figure.add_scatter(x=[0.4] * len(table), y=list(range(len(table))), name="the next pair", **words)
     return figure
 
 
 def _pair(halves: list[str]) -> str:
-    return " + ".join(shown(half) for half in halves)
+    return " + ".join(short(half) for half in halves)
 
 
 def _words(notes: dict) -> str:
     if "list" not in notes:
         return "A merge left of the line was not the commonest pair under that mixture, and speaks against it."
     if "inferred" in notes["list"][0]:
-        return "The merges that contradict an even mixture most: the inferred one explains them better."
+        even, inferred = (sum(row[key] for row in notes["list"]) / len(notes["list"]) for key in ("even", "inferred"))
+        return (
+            "The merges that contradict an even mixture most: their mean lead is "
+            f"{even:+.0%} under it, and {inferred:+.0%} under the inferred mixture."
+        )
     return f"The last of {notes['applied']:,} merges; left of the line a merge speaks against the mixture."

@@ -31,27 +31,28 @@ def rows(trace: Trace, upto: int | None = None) -> list[tuple]:
 
 
 def mixture_shares(trace: Trace, upto: int | None = None, *, theme: str = "light") -> go.Figure:
-    """Two bars a category: true and inferred, with the error in points."""
+    """Two bars a category: true and inferred, the error in points under them."""
     ink = themes.colours(theme)
     table, notes = rows(trace, upto), last(trace, upto)
     figure = go.Figure(layout={"template": {}, "title": "What was this tokenizer trained on?"})
     figure.update_layout(meta={"words": _words(table, notes), "height": 290}, bargap=0.3)
-    figure.update_layout(xaxis={"showgrid": False})
-    figure.update_layout(yaxis={"range": [0, 1.05], "tickformat": ".0%", "title": "share of the bytes"})
+    said = [row[0] if row[3] is None else f"{row[0]}<br>{100 * row[3]:+.1f} points" for row in table]
+    figure.update_layout(xaxis={"showgrid": False, "tickvals": [row[0] for row in table], "ticktext": said, "tickangle": 0})
+    figure.update_layout(yaxis={"rangemode": "tozero", "tickformat": ".0%", "title": "share of the bytes"})
     looks = (
         ("true", 1, themes.hatched(ink["edge"], ink["paper"])),
         ("inferred", 2, {"color": ink["draft"], "line": {"color": ink["draft"], "width": 1}}),
     )
     for name, column, marker in looks:
         drawn = [row for row in table if row[column] is not None]
-        error = [f"<br>{100 * row[3]:+.1f} points" if column == 2 and row[3] is not None else "" for row in drawn]
         figure.add_bar(
             x=[row[0] for row in drawn],
             y=[row[column] for row in drawn],
             name=name,
             marker=marker,
-            text=[f"{row[column]:.1%}{more}" for row, more in zip(drawn, error)],
+            text=[f"{row[column]:.0%}" for row in drawn],
             textposition="outside",
+            constraintext="none",
             textangle=0,
             cliponaxis=False,
             hovertext=[f"{row[0]}, {name}: {row[column]:.2%}" for row in drawn],

@@ -31,7 +31,7 @@ def mixture_triangle(trace: Trace, upto: int | None = None, *, theme: str = "lig
     figure = go.Figure(layout={"template": {}, "title": "Which mixtures do the merges leave?"})
     figure.update_layout(meta={"words": _words(notes, table), "height": 330}, showlegend=bool(table))
     bare = {"showgrid": False, "showticklabels": False, "zeroline": False, "showline": False, "ticks": ""}
-    figure.update_layout(xaxis={**bare, "range": [-0.55, 1.55]}, yaxis={**bare, "range": [-0.14, 1.0]})
+    figure.update_layout(xaxis={**bare, "range": [-0.3, 1.3]}, yaxis={**bare, "range": [-0.14, 1.0]})
     if not table:
         return figure
     known = notes["triangle"]
@@ -48,12 +48,12 @@ def mixture_triangle(trace: Trace, upto: int | None = None, *, theme: str = "lig
             "size": 11,
             "color": [math.log10(max(row[3], FLOOR)) for row in table],
             "colorscale": shades,
-            "cmin": -4,
-            "cmax": 0,
+            "cmin": -2.5,
+            "cmax": 0.5,
             "colorbar": {
-                "title": {"text": "unexplained,<br>a byte"},
-                "tickvals": [-4, -3, -2, -1, 0],
-                "ticktext": ["0.0001", "0.001", "0.01", "0.1", "1"],
+                "title": {"text": "unexplained<br>a byte", "font": {"size": 12}},
+                "tickvals": [-2, -1, 0],
+                "ticktext": ["0.01", "0.1", "1"],
                 "thickness": 12,
                 "outlinewidth": 0,
             },

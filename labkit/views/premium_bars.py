@@ -38,7 +38,7 @@ def rows(trace: Trace, upto: int | None = None) -> list[tuple]:
 
 
 def premium_bars(trace: Trace, upto: int | None = None, *, theme: str = "light") -> go.Figure:
-    """A bar a language at one V, the cheapest first, coloured by script; a diamond where it stands at its own V*."""
+    """A bar a language from 1 to its premium, the cheapest first, coloured by script; a diamond where it stands at its V*."""
     ink = themes.colours(theme)
     found = languages(trace, upto)
     code = {row["name"]: row["locale"] for row in found}
@@ -50,7 +50,8 @@ def premium_bars(trace: Trace, upto: int | None = None, *, theme: str = "light")
         if mine:
             figure.add_bar(
                 x=[code[row[0]] for row in mine],
-                y=[row[3] for row in mine],
+                y=[row[3] - 1 for row in mine],
+                base=1,
                 name=family,
                 marker={"color": ink[colour], "line": {"color": ink["edge"], "width": 0.5}},
                 hovertext=[f"{row[0]}: {row[2]:,} tokens, {row[3]:.2f} times English" for row in mine],
@@ -65,12 +66,15 @@ def premium_bars(trace: Trace, upto: int | None = None, *, theme: str = "light")
         hovertext=[f"{row[0]} with V* {row[4] or 'out of reach'}: {row[5]:,} tokens" for row in table],
         hoverinfo="text",
     )
-    order = {"categoryorder": "array", "categoryarray": [code[row[0]] for row in table]}
+    order = [code[row[0]] for row in table]
+    named = [name for place, name in enumerate(order) if place in (0, len(order) - 1) or name == "en"]
+    ticks = {"type": "category", "categoryorder": "array", "categoryarray": order, "tickvals": named}
+    titles = {row["locale"]: row["name"] for row in found}
     figure.update_layout(
         bargap=0.25,
         barmode="overlay",
-        xaxis={**order, "type": "category", "tickangle": -90, "tickmode": "linear", "showgrid": False, "tickfont": {"size": 11}},
-        yaxis={"title": "tokens over English's", "rangemode": "tozero"},
+        xaxis={**ticks, "ticktext": [titles[name] for name in named], "tickangle": 0, "showgrid": False},
+        yaxis={"title": "tokens over English's"},
         shapes=[{"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": 1, "y1": 1, "line": {"color": ink["ink"], "width": 1}}],
     )
     return figure

@@ -65,7 +65,6 @@ def _words(table: list[tuple]) -> str:
         return "After some languages, linear regressions begin to say what a premium goes with."
     named = dict(table)
     return (
-        f"White space alone explains {named['white space']:.0%} of the premiums' variance (16 % in the paper), all together "
-        f"{named['together']:.0%} (30 %); characters a token is nearly the premium itself, the bytes of the script explain "
-        f"{named['bytes']:.0%}."
+        f"White space alone explains {named['white space']:.0%} of the premiums' variance, all together {named['together']:.0%} "
+        f"(16 % and 30 % in the paper, from other properties); the bytes of the script alone explain {named['bytes']:.0%}."
     )

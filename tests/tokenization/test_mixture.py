@@ -23,7 +23,7 @@ SECRETS = ([0.4, 0.2, 0.1, 0.2, 0.1], [0.1, 0.1, 0.5, 0.05, 0.25])
 def halves():
     from labkit.train.tokenizer import PRE_TOKENIZER
 
-    return [[sample(half, PRE_TOKENIZER) for half in lines(name, 60)] for name in CATEGORIES]
+    return [[sample(half, PRE_TOKENIZER) for half in lines(name, 100)] for name in CATEGORIES]
 
 
 def trained(samples, alpha, count):

@@ -58,8 +58,8 @@ def test_bars_are_ratios(premiums, upto, look):
     figure = premium_bars.premium_bars(premiums, upto, theme=look)
     rows = [step.notes["language"] for step in premiums.steps[:upto]]
     by_code = {row["locale"]: row for row in rows}
-    bars = {code: value for one in figure.data if one.type == "bar" for code, value in zip(one.x, one.y)}
-    assert bars == {code: row["tokens"] / by_code["en"]["tokens"] for code, row in by_code.items()}
+    bars = {code: one.base + value for one in figure.data if one.type == "bar" for code, value in zip(one.x, one.y)}
+    assert bars == pytest.approx({code: row["tokens"] / by_code["en"]["tokens"] for code, row in by_code.items()})
     assert list(figure.layout.xaxis.categoryarray) == sorted(bars, key=bars.get)
     marks = named(figure)["at its own V*"]
     assert dict(zip(marks.x, marks.y)) == {code: row["levelled"] / by_code["en"]["levelled"] for code, row in by_code.items()}
