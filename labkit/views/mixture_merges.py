@@ -28,7 +28,12 @@ def mixture_merges(trace: Trace, upto: int | None = None, *, theme: str = "light
     figure = go.Figure(layout={"template": {}, "title": "Was this merge the commonest pair?"})
     figure.update_layout(
         meta={"words": _words(notes), "height": 330},
-        xaxis={"title": "lead over the best other pair", "tickformat": "+.0%", "range": [-1.05, 1.2], "tickvals": [-1, -0.5, 0, 0.5]},
+        xaxis={
+            "title": "lead over the best other pair",
+            "tickformat": "+.0%",
+            "range": [-1.05, 1.2],
+            "tickvals": [-1, -0.5, 0, 0.5],
+        },
         yaxis={
             "autorange": "reversed",
             "tickvals": list(range(len(table))),
