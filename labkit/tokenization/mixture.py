@@ -94,18 +94,18 @@ def infer(history: History, merges: int | None = None) -> Iterator[Guess]:
     """The attack on the first `merges` merges: guesses, the last of which is the answer.
 
     Minimise the slack such that for every merge m_t and pair p: sum_i alpha_i (rate_i(m_t) - rate_i(p)) + v_t + u_p >= 0. The
-    constraints are found as they are needed: those that the current guess breaks most, up to `PER_MERGE` a merge and round.
+    constraints are found as they are needed: those that the current guess breaks most, up to `PER_MERGE` a merge and round;
+    the first guess is an even mixture, and the answer if it breaks none.
     The release adds at most 100 a round and solves more often.
     """
     count, kinds = merges or len(history.winners), len(history.megabytes)
     guess = Guess(np.full(kinds, 1 / kinds), np.zeros(count), np.zeros(len(history.index)), 0.0, 0)
     rows: dict[tuple[int, int], np.ndarray] = {}
-    while True:
-        broken = {place: row for place, row in violated(history, guess) if place not in rows}
-        if not broken and rows:
-            return
+    while broken := {place: row for place, row in violated(history, guess) if place not in rows}:
         rows |= broken
         guess = solve(rows, count, len(history.index), kinds)
+        yield guess
+    if not rows:
         yield guess
 
 
@@ -138,8 +138,8 @@ def solve(rows: dict[tuple[int, int], np.ndarray], merges: int, pairs: int, kind
     whole = np.concatenate([np.ones(kinds), np.zeros(width - kinds)])
     found = linprog(
         1 - whole,
-        A_ub=matrix.tocsr() if rows else None,
-        b_ub=np.zeros(len(rows)) if rows else None,
+        A_ub=matrix.tocsr(),
+        b_ub=np.zeros(len(rows)),
         A_eq=whole[None],
         b_eq=[1.0],
         method="highs",

@@ -128,10 +128,18 @@ class Mixture(Study):
     def with_fewer(self, history: History, whole: Guess, known: dict, step) -> Iterator[Step]:
         """The same attack with fewer merges: how the answer settles."""
         found: list[dict] = []
-        for count in [*(few for few in FEWER if few < len(history.merges)), len(history.merges)]:
-            *_, guess = infer(history, count) if count < len(history.merges) else [whole]
-            found.append({"merges": count, "inferred": shares_of(known["categories"], guess), "objective": guess.objective})
-            yield step(known["of"], settling=list(found), phase="done" if guess is whole else "with fewer merges")
+        for count in [few for few in FEWER if few < len(history.merges)]:
+            for guess in infer(history, count):
+                last = guess
+                yield step(known["of"], phase="with fewer merges")
+            found.append(settled(known["categories"], count, last))
+            yield step(known["of"], settling=list(found))
+        yield step(known["of"], settling=[*found, settled(known["categories"], len(history.merges), whole)], phase="done")
+
+
+def settled(names: list[str], merges: int, guess: Guess) -> dict:
+    """The answer from so many merges as plain data."""
+    return {"merges": merges, "inferred": shares_of(names, guess), "objective": guess.objective}
 
 
 def shares_of(names: list[str], guess: Guess) -> dict[str, float]:

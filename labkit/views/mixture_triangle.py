@@ -72,10 +72,8 @@ def mixture_triangle(trace: Trace, upto: int | None = None, *, theme: str = "lig
             x, y = spot(shares)
             look = {"symbol": symbol, "size": 15, "color": colour, "line": {"color": colour, "width": 3}}
             figure.add_scatter(x=[x], y=[y], mode="markers", name=name, marker=look, hoverinfo="name")
-    corners = zip(known["corners"], [(1, 0, 0), (0, 1, 0), (0, 0, 1)], ["top center", "bottom center", "bottom center"])
-    for name, place, side in corners:
-        x, y = spot(place)
-        words = {"text": [name], "textposition": side, "textfont": {"color": ink["ink"], "size": 13}}
+    for name, (x, y) in zip(known["corners"], ((0.5, 0.95), (-0.03, -0.07), (1.03, -0.07))):
+        words = {"text": [name], "textfont": {"color": ink["ink"], "size": 13}}
         figure.add_scatter(x=[x], y=[y], mode="text", **words, showlegend=False, hoverinfo="skip")
     return figure
 

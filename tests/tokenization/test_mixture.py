@@ -135,6 +135,12 @@ def test_pairs_only_inside_words():
     assert (b"b", b" ") in across.index
 
 
+def test_an_even_mixture_that_breaks_nothing_is_the_answer():
+    history = recorded([sample(["ab ab"], WHITESPACE), sample(["abab"], WHITESPACE)], [(b"a", b"b")])
+    (guess,) = infer(history)
+    assert guess.alpha.tolist() == [0.5, 0.5] and (guess.objective, guess.constraints) == (0, 0)
+
+
 def test_a_merge_that_no_sample_has():
     history = recorded([sample(["ab ab"], WHITESPACE), sample(["cd"], WHITESPACE)], [(b"q", b"z"), (b"a", b"b")])
     assert answer(history).objective > 0
