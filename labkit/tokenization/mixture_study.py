@@ -55,12 +55,12 @@ class Mixture(Study):
 
     name, title, paper = "mixture", "Mixture inference", "P106"
     charts = ("mixture_shares", "mixture_triangle", "mixture_merges", "mixture_errors")
-    merges: int = knob(100, 10, 1000, scale="log", unit="merges", label="Merges T", help="that the attacker sees")
-    python: int = knob(40, 0, 100, unit="parts", help="of the secret mixture")
-    cpp: int = knob(20, 0, 100, unit="parts", label="C++", help="of the secret mixture")
-    css: int = knob(10, 0, 100, unit="parts", label="CSS", help="of the secret mixture")
-    finnish: int = knob(20, 0, 100, unit="parts", help="of the secret mixture")
-    russian: int = knob(10, 0, 100, unit="parts", help="of the secret mixture")
+    merges: int = knob(100, 10, 1000, scale="log", unit="merges", label="Merges T", help="seen by the attacker")
+    python: int = knob(40, 0, 100, unit="parts", help="of the mixture")
+    cpp: int = knob(20, 0, 100, unit="parts", label="C++", help="of the mixture")
+    css: int = knob(10, 0, 100, unit="parts", label="CSS", help="of the mixture")
+    finnish: int = knob(20, 0, 100, unit="parts", help="of the mixture")
+    russian: int = knob(10, 0, 100, unit="parts", help="of the mixture")
     withheld: str = knob("none", choices=("none", *CATEGORIES), help="the attacker has no sample of it")
     samples: str = knob("held out", choices=("held out", "the same"), label="Attacker's lines", help="others, or the trainer's")
     victim: str = knob(HERE, choices=(HERE, MODEL), help="whose merges are attacked")

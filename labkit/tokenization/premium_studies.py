@@ -64,12 +64,12 @@ class Premiums(Study):
 
     name, title, paper = "premiums", "Token premiums", "P034"
     charts = ("premium_bars", "premium_curves", "premium_causes")
-    size: int = knob(600, 300, 1000, unit="entries", label="Vocabulary V", step=10, help="the same for every language")
-    target: float = knob(5.8, 3.0, 10.0, unit="tokens", label="Target", step=0.1, help="tokens a phrase, to be met by V*")
-    words: str = knob("whitespace", choices=WORDS, label="Merges stay in", help="words, phrases, or words first")
-    algorithm: str = knob("BPE", choices=ALGORITHMS, help="Unigram is some times slower")
-    base: str = knob("bytes", choices=BASES, help="what the smallest entries are")
-    transition: float = knob(0.8, 0.5, 0.9, unit="of V", help="superwords: merges cross spaces from here")
+    size: int = knob(600, 300, 1000, unit="entries", label="Vocabulary V", step=10, help="the same for all")
+    target: float = knob(5.8, 3.0, 10.0, unit="tokens", label="Target", step=0.1, help="a phrase, met by V*")
+    words: str = knob("whitespace", choices=WORDS, label="Merges stay in", help="superwords: then across")
+    algorithm: str = knob("BPE", choices=ALGORITHMS, help="Unigram is slower")
+    base: str = knob("bytes", choices=BASES, help="the smallest entries")
+    transition: float = knob(0.8, 0.5, 0.9, unit="of V", help="superwords from here")
 
     def steps(self, session, rng):
         transition = max(257, round(self.transition * self.size))

@@ -19,7 +19,7 @@ class Superwords(Backend):
     """
 
     name, title, paper = "superwords", "Superwords", "P034"
-    size: int = knob(SIZE, 256, SIZE, unit="entries", label="Entries", help=f"from {TRANSITION:,} on across the spaces")
+    size: int = knob(SIZE, 256, SIZE, step=8, unit="entries", label="Entries", help=f"from {TRANSITION:,} on across spaces")
 
     @property
     def tokenizer(self):

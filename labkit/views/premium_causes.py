@@ -28,7 +28,7 @@ def premium_causes(trace: Trace, upto: int | None = None, *, theme: str = "light
     figure.update_layout(
         xaxis={"title": "R² of the premium", "range": [0, 1]},
         yaxis={"autorange": "reversed", "showgrid": False},
-        xaxis2={"title": "white space, share of the characters", "tickformat": ".0%"},
+        xaxis2={"title": "share of white space", "tickformat": ".0%"},
         yaxis2={"title": "premium"},
     )
     figure.add_bar(
