@@ -217,6 +217,19 @@ def tokenizers() -> None:
         typer.echo(f"written: {train_tokenizers(report=typer.echo)}")
 
 
+@app.command(epilog="Example: labkit train superwords --size 12000 --transition 7000")
+def superwords(
+    size: Annotated[int, typer.Option(help="Entries of the vocabulary.")] = 12_000,
+    transition: Annotated[int, typer.Option(help="Entries after which merges may cross spaces.")] = 7_000,
+) -> None:
+    """Learn the tokenizer whose later merges cross the spaces (P034), from code, licences and 74 languages' phrases."""
+    from labkit.train.superwords import train_superword_tokenizer
+
+    with refusals():
+        file = train_superword_tokenizer(size, transition, report=typer.echo)
+    typer.echo(f"written: {file}")
+
+
 @app.command(epilog="Example: labkit train figures --out data/models --threads 2")
 def figures(out: Out = DEFAULT_OUT, threads: Threads = None) -> None:
     """Measure the pair on held-out text (some minutes) and write figures.json beside each model, and the card."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import asyncio
 import logging
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -28,7 +29,7 @@ class Socket(WebSocketMixin):
     def __init__(self, settings, quiet):
         self.settings, self.done, self.log = settings, [], logging.getLogger("test")
         self.ws_connection = SimpleNamespace(client_terminated=False)
-        self.last_ping = self.last_pong = asyncio.get_running_loop().time() - quiet
+        self.last_ping = self.last_pong = time.time() - quiet
 
     def ping(self, data):
         self.done.append("ping")
