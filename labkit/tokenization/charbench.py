@@ -25,7 +25,7 @@ from labkit.tokenization.texts import domain
 LENGTHS = range(4, 11)  # characters: the paper's
 WORD = re.compile(r"(?<![A-Za-z0-9_])[A-Za-z][A-Za-z_]{3,9}(?![A-Za-z0-9_])")
 SEEN = 2  # times a word stands in the text: what stands there once is often no word
-TESTED = 5  # one word in five is asked in tests only
+APART = 5  # one word in five is asked in tests only
 KILOBYTES = 12_000  # of source that words are taken from
 
 GOLD = {  # the paper's tasks, zero-based and case-sensitive
@@ -53,16 +53,16 @@ class Item(NamedTuple):
         return f"{ASKED[self.task].format(self.letter, self.word)} = "
 
 
-def tested(word: str) -> bool:
+def kept_apart(word: str) -> bool:
     """Is this word asked in tests only? One in five, by its hash alone: the same words in every install."""
-    return int(hashlib.sha256(word.encode()).hexdigest(), 16) % TESTED == 0
+    return int(hashlib.sha256(word.encode()).hexdigest(), 16) % APART == 0
 
 
 @cache
 def words(test: bool) -> dict[int, tuple[str, ...]]:
     """Identifiers and words of comments and docstrings, by their length: those asked in tests, or the others."""
     counts = Counter(word for text in domain("python", KILOBYTES) for word in WORD.findall(text))
-    chosen = sorted(word for word, count in counts.items() if count >= SEEN and tested(word) == test)
+    chosen = sorted(word for word, count in counts.items() if count >= SEEN and kept_apart(word) == test)
     return {length: tuple(word for word in chosen if len(word) == length) for length in LENGTHS}
 
 

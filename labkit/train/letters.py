@@ -8,11 +8,9 @@ all in plain tokenisation as in the release. One word in five is never asked in 
 from __future__ import annotations
 
 import copy
-import hashlib
 import json
 import math
 import random
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -22,18 +20,17 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from labkit import parts
-from labkit.models import SHIPPED, load_model
+from labkit.models import load_model
 from labkit.tokenization.backend import spelled
 from labkit.tokenization.charbench import GOLD, LENGTHS, ask, words
 from labkit.tokenization.language_games import GAMES, play
 from labkit.tokenization.stochastok import expansions, merged, stochastok
 from labkit.train import attention
 from labkit.train.checkpoint import load_checkpoint, read_state, save_checkpoint
-from labkit.train.device import fast_dtype, keep_freed_memory
+from labkit.train.device import fast_dtype
 from labkit.train.pretrain import CLIP, make_optimizers
-from labkit.train.tokenizer import END_OF_TEXT, PAD, RESERVED, load_tokenizer
-from labkit.train.tokens import Windows, cache_folder, load_tokens
+from labkit.train.tokenizer import END_OF_TEXT, PAD
+from labkit.train.tokens import Windows
 
 BASE = "lab-draft"
 ARMS = ("plain", "dropout", "stochastok")
