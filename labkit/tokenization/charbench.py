@@ -61,9 +61,14 @@ def kept_apart(word: str) -> bool:
 @cache
 def words(test: bool) -> dict[int, tuple[str, ...]]:
     """Identifiers and words of comments and docstrings, by their length: those asked in tests, or the others."""
-    counts = Counter(word for text in domain("python", KILOBYTES) for word in WORD.findall(text))
-    chosen = sorted(word for word, count in counts.items() if count >= SEEN and kept_apart(word) == test)
+    chosen = sorted(word for word in _seen() if kept_apart(word) == test)
     return {length: tuple(word for word in chosen if len(word) == length) for length in LENGTHS}
+
+
+@cache
+def _seen() -> list[str]:
+    counts = Counter(word for text in domain("python", KILOBYTES) for word in WORD.findall(text))
+    return [word for word, count in counts.items() if count >= SEEN]
 
 
 def ask(task: str, word: str, rng: random.Random) -> Item:

@@ -11,6 +11,7 @@ import copy
 import json
 import math
 import random
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -20,26 +21,32 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from labkit.models import load_model
+from labkit import parts
+from labkit.models import SHIPPED, load_model, vocabulary_of
 from labkit.tokenization.backend import spelled
-from labkit.tokenization.charbench import GOLD, LENGTHS, ask, words
-from labkit.tokenization.language_games import GAMES, play
-from labkit.tokenization.stochastok import expansions, merged, stochastok
+from labkit.tokenization.charbench import GOLD, LENGTHS, ask, correlations, properties, stratified, words
+from labkit.tokenization.charbench_study import BASE, CUTS, Pupil, asked
+from labkit.tokenization.language_games import CHOICES, GAMES, play
+from labkit.tokenization.stochastok import ARMS, expansions, merged, stochastok
 from labkit.train import attention
+from labkit.train.card import write_card
 from labkit.train.checkpoint import load_checkpoint, read_state, save_checkpoint
-from labkit.train.device import fast_dtype
+from labkit.train.device import fast_dtype, keep_freed_memory
+from labkit.train.figures import held_out_loss, spread_windows, token_bytes
 from labkit.train.pretrain import CLIP, make_optimizers
-from labkit.train.tokenizer import END_OF_TEXT, PAD
-from labkit.train.tokens import Windows
+from labkit.train.tokenizer import END_OF_TEXT, PAD, load_tokenizer
+from labkit.train.tokens import TokenSet, Windows, cache_folder, load_tokens
 
-BASE = "lab-draft"
-ARMS = ("plain", "dropout", "stochastok")
 P = 0.1  # of StochasTok and of BPE-dropout alike
 WINDOW, ROWS = 128, 16  # tokens; windows of a step: continuation
 QUESTIONS, PLAYED = 96, 32  # items of a step: fine-tuning
-RATES = {"text": 6e-4, "questions": 2e-3}  # peaks; tried a few times, on words of the training split
+RATES = {"text": 6e-4, "questions": 2e-3}  # peaks; ours
 WARMUP = 50  # steps
-SAVE_EVERY = 250  # steps
+SAVE_EVERY = 100  # steps
+EACH, GAMES_EACH = 280, 300  # items measured: of every task and length, of every game
+HELD_WINDOW, HELD_WINDOWS = 512, 48  # tokens; windows that plain text is measured on
+RECUTS, HEAVY = 200, 0.5  # words whose cuts are compared; p of the other cut
+AT_ONCE = 256  # rows of a forward when measuring
 
 
 class Cutter:
@@ -158,3 +165,125 @@ def train_arm(cutter: Cutter, arm: str, steps: dict[str, int], tokens: np.ndarra
     read = copy.deepcopy(model).eval()
     fit(model, "questions", steps["questions"], answering, place / f"{arm}-questions", report)
     return read, model.eval()
+
+
+@torch.inference_mode()
+def on_text(model: nn.Module, cutter: Cutter, corpus: TokenSet) -> dict[str, float]:
+    """Bits a byte of held-out text in plain tokenisation; and how far another cut of a word moves the law behind it.
+
+    "moved" is the mean total variation between the laws behind a word as the tokenizer cuts it and as StochasTok does with p =
+    0.5, over words kept apart and cut otherwise.
+    """
+    windows = spread_windows(corpus.held_out, HELD_WINDOW, HELD_WINDOWS).to(model.device)
+    loss = held_out_loss(model, windows, token_bytes(cutter.tokenizer).to(model.device))
+    rng, source, found = torch.Generator().manual_seed(0), random.Random(0), []
+    while len(found) < RECUTS:
+        plain = cutter.encode(" " + source.choice(words(True)[source.choice(LENGTHS)]))
+        other = stochastok(plain, cutter.table, HEAVY, rng)
+        if other != plain:
+            laws = [model(torch.tensor([[END_OF_TEXT, *ids]], device=model.device)).logits[0, -1] for ids in (plain, other)]
+            p, q = (logits.float().softmax(-1) for logits in laws)
+            found.append((p - q).abs().sum().item() / 2)
+    return {"bits_per_byte": loss["bits_per_byte"], "moved": sum(found) / len(found)}
+
+
+@torch.inference_mode()
+def on_questions(model: nn.Module, cutter: Cutter, vocabulary) -> dict:
+    """CharBench by both cuts of the word, and the games; on words kept apart, the same items for every model.
+
+    An answer is the likeliest token behind the question, right when it spells the number.
+    """
+    pupil, found = Pupil(None, vocabulary, [END_OF_TEXT], True), {"tasks": {}, "constant": {}, "r": {}, "games": {}}
+    for cut in CUTS:
+        rng, found["tasks"][cut] = random.Random(0), {}
+        for task in GOLD:
+            items = stratified(task, EACH, rng)
+            put = [asked(item, pupil, cut == CUTS[1]) for item in items]
+            said = []
+            for at in range(0, len(items), AT_ONCE):
+                rows = [[END_OF_TEXT, *ids] for ids, _, _ in put[at : at + AT_ONCE]]
+                last = torch.tensor([len(row) - 1 for row in rows], device=model.device)
+                states = model.model(padded(rows).to(model.device), use_cache=False).last_hidden_state
+                said += model.lm_head(states[torch.arange(len(rows), device=model.device), last]).argmax(-1).tolist()
+            right = [vocabulary.piece(token) == str(item.gold) for token, item in zip(said, items)]
+            found["tasks"][cut][task] = [sum(right), len(right)]
+            found["constant"][task] = Counter(item.gold for item in items).most_common(1)[0][1]
+            if cut == CUTS[0]:
+                table = [properties(item, held) for item, (_, _, held) in zip(items, put)]
+                found["r"][task] = correlations(right, table)
+    rng = random.Random(0)
+    for name in GAMES:
+        games = [play(name, rng) for _ in range(GAMES_EACH)]
+        pairs = [([END_OF_TEXT, *cutter.encode(game.prompt)], cutter.encode(end)) for game in games for end in game.answers]
+        scores = []
+        for at in range(0, len(pairs), AT_ONCE):
+            logs, row = answer_logprobs(model, pairs[at : at + AT_ONCE])
+            scores.append(logs.new_zeros(len(pairs[at : at + AT_ONCE])).index_add(0, row, logs))
+        chosen = torch.cat(scores).view(-1, CHOICES).argmax(1).tolist()
+        found["games"][name] = [sum(pick == game.gold for pick, game in zip(chosen, games)), len(games)]
+    return found
+
+
+def train_letters(
+    text_steps: int = 400,
+    question_steps: int = 1200,
+    *,
+    device: str = "cpu",
+    threads: int | None = None,
+    seed: int = 0,
+    folder: Path = parts.FOLDER,
+    report: Callable[[str], None] = print,
+) -> list[Path]:
+    """Train the three parts "letters-plain", "letters-dropout" and "letters-stochastok", measure them; returns their files.
+
+    A run with the same settings goes on from its checkpoints. Raises ValueError for a number of steps below 1.
+    """
+    steps = {"text": text_steps, "questions": question_steps}
+    for phase, count in steps.items():
+        if count < 1:
+            raise ValueError(f"{phase} steps are {count}: give a number above 0")
+    if threads is not None:
+        torch.set_num_threads(threads)
+    where = torch.device(device)
+    if where.type == "cpu":
+        keep_freed_memory()
+    cutter = Cutter(load_tokenizer(SHIPPED[BASE]))
+    corpus, base = load_tokens(cutter.tokenizer, seed), load_model(BASE, where, torch.float32)
+    base.name = BASE
+    vocabulary, before = vocabulary_of(base), on_text(base, cutter, corpus)
+    report(f"the shipped draft: {before}")
+    print_of = [parts.fingerprint(BASE), corpus.manifest["fingerprint"], *map(str, steps.values()), str(seed)]
+    place, files = cache_folder() / "letters" / "-".join(print_of), []
+    for arm in ARMS:
+        read, taught = train_arm(cutter, arm, steps, corpus.train, seed, place, where, report)
+        tensors = {name: weight.detach().bfloat16() for name, weight in taught.named_parameters()}
+        taught.load_state_dict({name: weight.float() for name, weight in tensors.items()}, strict=False)  # measured as loaded
+        after, exam = on_text(read, cutter, corpus), on_questions(taught, cutter, vocabulary)
+        figures = {"arm": arm, "steps": steps, "p": P if arm != "plain" else 0.0, "seed": seed, "torch": torch.__version__}
+        figures |= {"corpus": corpus.manifest["fingerprint"]}
+        figures["text"] = {"before": before["bits_per_byte"], "after": after["bits_per_byte"]}
+        figures["moved"] = {"before": before["moved"], "after": after["moved"]}
+        figures |= exam
+        figures["summary"] = summary(figures)
+        report(f"{arm}: {figures['summary']}")
+        files.append(parts.save(f"letters-{arm}", tensors, BASE, figures, folder))
+    if folder == parts.FOLDER:
+        write_card(folder.parent)
+    return files
+
+
+READS = {"plain": "as it is", "dropout": "with BPE-dropout", "stochastok": "with StochasTok (P099)"}
+
+
+def summary(figures: dict) -> str:
+    """The part's row in the model card."""
+    of = figures["tasks"][CUTS[0]]
+    often = figures["constant"]
+    tasks = ", ".join(f"{task} {of[task][0] / of[task][1]:.1%} (commonest answer {often[task] / of[task][1]:.1%})" for task in of)
+    games = [sum(column) for column in zip(*figures["games"].values())]
+    return (
+        f"The draft after {figures['steps']['text']} steps of training text read {READS[figures['arm']]}, then "
+        f"{figures['steps']['questions']} steps of questions about letters. On words never asked about: {tasks}; language games "
+        f"{games[0] / games[1]:.1%} (guessing {1 / CHOICES:.0%}). Plain text, before the questions: "
+        f"{figures['text']['before']:.3f} bits a byte before, {figures['text']['after']:.3f} after. No language model any more."
+    )
