@@ -119,12 +119,12 @@ class CharBench(Study):
 
     name, title, paper = "charbench", "CharBench: letters in words", "P010"
     charts = ("charbench_tasks", "charbench_words", "charbench_buckets", "charbench_r")
-    task: str = knob("find_first", choices=tuple(GOLD), help="looked at more closely")
-    arm: str = knob("stochastok", choices=(*ARMS, UNTAUGHT), label="Who", help="whose answers are looked at")
+    task: str = knob("find_first", choices=tuple(GOLD), help="shown in detail")
+    arm: str = knob("stochastok", choices=(*ARMS, UNTAUGHT), label="Who", help="whose answers are shown")
     cut: str = knob(CUTS[0], choices=CUTS, label="Words are cut", help="the asked word's tokens")
     each: int = knob(20, 2, 200, unit="words", label="Words a length", help="for each task")
-    shortest: int = knob(4, 4, 10, unit="letters", help="words from this length")
-    longest: int = knob(10, 4, 10, unit="letters", help="to this length")
+    shortest: int = knob(4, 4, 10, unit="letters", help="words from")
+    longest: int = knob(10, 4, 10, unit="letters", help="words to")
 
     def steps(self, session, rng):
         if self.shortest > self.longest:

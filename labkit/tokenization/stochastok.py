@@ -118,10 +118,10 @@ class StochasTok(Study):
 
     name, title, paper = "stochastok", "StochasTok: split tokens", "P099"
     charts = ("segmentations", "cut_places", "segmentation_scores", "language_games")
-    p: float = knob(0.1, 0.0, 1.0, step=0.05, help="attempts, as a share of the tokens")
-    way: str = knob(WAYS[0], choices=WAYS, help="how the text is cut anew")
-    draws: int = knob(40, 1, 200, unit="cuts", help="one a step")
-    most: int = knob(0, 0, 200, unit="splits", label="At most", help="end after so many splits; 0 is no end")
+    p: float = knob(0.1, 0.0, 1.0, step=0.05, label="Rate p", help="share of tokens tried")
+    way: str = knob(WAYS[0], choices=WAYS, help="what cuts the text")
+    draws: int = knob(40, 1, 200, unit="cuts", label="Cuts", help="one a step")
+    most: int = knob(0, 0, 200, unit="splits", label="At most", help="0 is no limit")
 
     def steps(self, session, rng):
         if not session.ends:

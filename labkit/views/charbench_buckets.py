@@ -10,7 +10,7 @@ from labkit.views import read
 from labkit.views import theme as themes
 
 COLUMNS = ("property", "value", "share right", "standard error", "items")
-NAMES = {"WL": "letters of the word (WL)", "TTL": "letters in the token that hides it (TTL)", "NT": "tokens of the word (NT)"}
+NAMES = {"WL": "letters of the word (WL)", "TTL": "letters of its token (TTL)", "NT": "tokens of the word (NT)"}
 
 
 def rows(trace: Trace, upto: int | None = None) -> list[tuple]:

@@ -51,7 +51,7 @@ def charbench_words(trace: Trace, upto: int | None = None, *, theme: str = "ligh
             at += size
         left.append(task + (f" “{label(one['letter'])}”" if one["letter"] else ""))
         said = "no number" if one["answer"] is None else one["answer"]
-        right.append(f"{'✓' if one['answer'] == one['gold'] else '✗'} says {said}, right is {one['gold']}")
+        right.append(f"✓ {said}" if one["answer"] == one["gold"] else f"✗ {said}, not {one['gold']}")
     if tokens:
         figure.add_bar(
             x=[size - 0.08 for _, _, size in tokens],
@@ -69,7 +69,7 @@ def charbench_words(trace: Trace, upto: int | None = None, *, theme: str = "ligh
             y=[row for _, row, *_ in bright],
             mode="markers",
             name="asked for",
-            marker={"symbol": "square", "size": 26, "color": ink["target"], "line": {"color": ink["ink"], "width": 1}},
+            marker={"symbol": "square", "size": 20, "color": ink["target"], "line": {"color": ink["ink"], "width": 1}},
             hoverinfo="skip",
         )
         for lighted, colour in ((True, "on-target"), (False, "ink")):
@@ -80,7 +80,7 @@ def charbench_words(trace: Trace, upto: int | None = None, *, theme: str = "ligh
                 mode="text",
                 name="lit letters" if lighted else "letters",
                 text=[label(letter) for _, _, letter, _ in some],
-                textfont={"family": themes.CODE_FONT, "size": 16, "color": ink[colour]},
+                textfont={"family": themes.CODE_FONT, "size": 14, "color": ink[colour]},
                 hoverinfo="skip",
             )
         words = themes.written(ink, right, "right", themes.UI_FONT)
@@ -88,7 +88,7 @@ def charbench_words(trace: Trace, upto: int | None = None, *, theme: str = "ligh
     figure.update_layout(
         title="What was asked, and what does the model see?",
         showlegend=False,
-        xaxis={"visible": False, "range": [0, 14]},
+        xaxis={"visible": False, "range": [0, 14.5]},
         yaxis={"tickvals": list(range(len(left))), "ticktext": left, "range": [3.6, -0.6], "showgrid": False},
         meta={"words": _words(shown[-1].notes if shown else {}), "height": 260},
     )

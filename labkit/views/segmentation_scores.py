@@ -29,8 +29,9 @@ def segmentation_scores(trace: Trace, upto: int | None = None, *, theme: str = "
     notes = shown[-1].notes if shown else {}
     figure = make_subplots(1, 2, column_widths=[0.6, 0.4], horizontal_spacing=0.1, figure=go.Figure(layout={"template": {}}))
     figure.update_layout(title="What does the model think of each cut?", meta={"words": _words(table), "height": 300})
-    figure.update_layout(xaxis={"title": "tokens"}, yaxis={"title": "ln p of the text so cut, nats"})
-    figure.update_layout(xaxis2={"title": "tokens", "dtick": 1 if _span(table) < 12 else None}, yaxis2={"title": "cuts"})
+    steps = {"title": "tokens", "dtick": 1 if _span(table) < 12 else None}
+    figure.update_layout(xaxis=steps, yaxis={"title": "ln p of the text so cut, nats"})
+    figure.update_layout(xaxis2=steps, yaxis2={"title": "cuts"})
     figure.update_layout(bargap=0.2, legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 1, "xanchor": "right"})
     if not table:
         return figure

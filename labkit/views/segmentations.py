@@ -10,7 +10,7 @@ from labkit.views import theme as themes
 from labkit.views.text import label, piece, width
 
 COLUMNS = ("row", "token", "from byte", "bytes", "in the tokenizer's own cut")
-PIXELS = 1000  # of the row, about: decides which tokens have room for their text
+PIXELS = 350  # of a row, about: decides which tokens have room for their text
 SIZE = 12  # letters
 
 
@@ -59,12 +59,12 @@ def segmentations(trace: Trace, upto: int | None = None, *, theme: str = "light"
         )
     notes = shown[-1].notes if shown else {}
     cuts = [notes["plain"], *notes["rows"]] if notes else []
-    names = [f"{len(cut['ids'])} tokens, {cut['nats']:.0f} nats" for cut in cuts]
+    names = [f"{len(cut['ids'])}, {cut['nats']:.0f}" for cut in cuts]
     figure.update_layout(
         title="The same text, cut in other ways",
         barmode="overlay",
         xaxis={"visible": False, "range": [0, total]},
-        yaxis={"tickvals": list(range(len(names))), "ticktext": names, "range": [7.5, -0.5], "showgrid": False},
+        yaxis={"title": "tokens, nats", "tickvals": list(range(len(names))), "ticktext": names, "range": [7.5, -0.5]},
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 1, "xanchor": "right"},
         meta={"words": _words(notes), "height": 320},
     )
@@ -79,6 +79,6 @@ def _words(notes: dict) -> str:
     limit = f", at most {notes['bound'] - len(plain['ids'])}" if notes["bound"] else ""
     return (
         f"On top the tokenizer's own cut, below it the newest others by {notes['way']}. "
-        f"The newest has {more} tokens more{limit}; "
+        f"The newest: {more} more{limit}; "
         f"the model finds it {abs(lost):.1f} nats {'less' if lost > 0 else 'more'} likely, though it says the same."
     )
