@@ -29,6 +29,7 @@ from labkit.tokenization.charbench import (
     overlap,
     pieces_of,
     properties,
+    stratified,
     words,
 )
 from labkit.tokenization.stochastok import ARMS, below
@@ -122,7 +123,7 @@ class CharBench(Study):
     task: str = knob("find_first", choices=tuple(GOLD), help="shown in detail")
     arm: str = knob("stochastok", choices=(*ARMS, UNTAUGHT), label="Who", help="whose answers are shown")
     cut: str = knob(CUTS[0], choices=CUTS, label="Words are cut", help="the asked word's tokens")
-    each: int = knob(20, 2, 200, unit="words", label="Words a length", help="for each task")
+    each: int = knob(20, 2, 60, unit="words", label="Words a length", help="for each task")
     shortest: int = knob(4, 4, 10, unit="letters", help="words from")
     longest: int = knob(10, 4, 10, unit="letters", help="words to")
 
@@ -130,18 +131,14 @@ class CharBench(Study):
         if self.shortest > self.longest:
             raise KnobError(f"Words from {self.shortest} to {self.longest} letters are none: raise Longest or lower Shortest.")
         lengths = range(self.shortest, self.longest + 1)
-        most = min(len(words(True)[length]) for length in lengths)
-        if self.each > most:
-            raise KnobError(f"{self.each} words of each length are asked for: choose 2 to {most}.")
         pupils, source = self._pupils(session), random.Random(below(2**31, rng))
-        drawn = {task: {size: source.sample(words(True)[size], self.each) for size in lengths} for task in GOLD}
+        drawn = {task: stratified(task, self.each, source, lengths) for task in GOLD}
         items, answers = [], {who: [] for who in pupils}
         pieces, shown = [], {}
         tasks = [self.task, *(task for task in GOLD if task != self.task)]
         turns = [(task, number) for number in range(self.each) for task in tasks]
         for done, (task, number) in enumerate(turns, 1):
-            for size in lengths:
-                item = ask(task, drawn[task][size][number], source)
+            for item in drawn[task][number :: self.each]:  # one of each length
                 items.append(item)
                 for who, pupil in pupils.items():
                     told = "" if pupil.taught else _examples(task, source)

@@ -102,9 +102,10 @@ def dropper(segmenter: Shipped) -> Callable[[str, float, torch.Generator], list[
 
 
 def trained() -> list[dict]:
-    """What the shipped arms measured, as `labkit train letters` wrote it; without the arms that are not there."""
+    """What the shipped arms measured in games and on plain text, as `labkit train letters` wrote it; none for a missing arm."""
     files = [DATA / "models" / "parts" / f"letters-{arm}.json" for arm in ARMS]
-    return [json.loads(file.read_text(encoding="utf-8")) for file in files if file.is_file()]
+    known = [json.loads(file.read_text(encoding="utf-8")) for file in files if file.is_file()]
+    return [{name: one[name] for name in ("arm", "games", "text", "moved")} for one in known]
 
 
 @dataclass
