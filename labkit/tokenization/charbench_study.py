@@ -32,7 +32,7 @@ from labkit.tokenization.charbench import (
     stratified,
     words,
 )
-from labkit.tokenization.stochastok import ARMS, below
+from labkit.tokenization.stochastok import ARMS, below, trained
 from labkit.trace import Step
 
 BASE = "lab-draft"
@@ -184,6 +184,7 @@ class CharBench(Study):
             },
             "constant": {task: Counter(items[at].gold for at in of).most_common(1)[0][1] for task, of in places.items()},
             "r": r,
+            "exam": self._exam(),
             "properties": list(PROPERTIES),
             "buckets": {name: buckets(mine, [row[name] for row in tables[self.task]]) for name in looked},
             "overlap": {who: overlap(wrong[self.arm], of) for who, of in wrong.items() if who != self.arm},
@@ -195,6 +196,11 @@ class CharBench(Study):
             "latest": latest,
             "tokens": [one["ids"] for one in latest.values()],
         }
+
+    def _exam(self) -> dict:
+        """r of the chosen draft and task over all items that the training measured, and how many; empty for other answers."""
+        known = [one for one in trained("arm", "tasks", "r") if one["arm"] == self.arm and self.cut == CUTS[0]]
+        return {"r": known[0]["r"][self.task], "items": known[0]["tasks"][self.cut][self.task][1]} if known else {}
 
 
 def _examples(task: str, source: random.Random) -> str:

@@ -101,11 +101,11 @@ def dropper(segmenter: Shipped) -> Callable[[str, float, torch.Generator], list[
     return cut
 
 
-def trained() -> list[dict]:
-    """What the shipped arms measured in games and on plain text, as `labkit train letters` wrote it; none for a missing arm."""
+def trained(*names: str) -> list[dict]:
+    """These figures of the shipped arms, as `labkit train letters` wrote them; none for an arm that is not there."""
     files = [DATA / "models" / "parts" / f"letters-{arm}.json" for arm in ARMS]
     known = [json.loads(file.read_text(encoding="utf-8")) for file in files if file.is_file()]
-    return [{name: one[name] for name in ("arm", "games", "text", "moved")} for one in known]
+    return [{name: one[name] for name in names} for one in known]
 
 
 @dataclass
@@ -130,7 +130,7 @@ class StochasTok(Study):
         segmenter, lead = Shipped(session.vocabulary), min(session.ends)
         plain = [token for token in session.ids if segmenter.spelling(token)]
         draw = self._drawing(segmenter, plain)
-        text, figures = segmenter.decode(plain), trained()
+        text, figures = segmenter.decode(plain), trained("arm", "games", "text", "moved")
         at_first, law = self._read(session, lead, plain)
         starts = _starts(segmenter, plain)
         counts, scores, rows = Counter(), [], []

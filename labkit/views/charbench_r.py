@@ -65,9 +65,12 @@ def charbench_r(trace: Trace, upto: int | None = None, *, theme: str = "light") 
 def _words(notes: dict) -> str:
     if not notes:
         return "Pearson's r of being right with a property of the word."
-    items = len(notes["table"])
+    items, exam = len(notes["table"]), notes["exam"]
     named = ", ".join(f"{name} {MEANS[name]}" for name in notes["properties"])
+    known = ", ".join(f"{name} {exam['r'][name]:+.2f}" for name in ("WL", "NT", "TTL") if exam and exam["r"][name] is not None)
+    measured = f" Measured once over {exam['items']:,} items of {notes['task']}: {known}." if known else ""
     return (
-        f"{named}. {notes['who']}, {items} items a task so far: r within ±{2 / max(items, 1) ** 0.5:.2f} may be chance. "
-        f"The paper's large models: WL −0.19 to −0.38, NT about 0, TTL about −0.25 for the best one where a place is asked for."
+        f"{named}. {notes['who']}, {items} items a task so far: r within ±{2 / max(items, 1) ** 0.5:.2f} may be chance."
+        f"{measured} The paper's large models: WL −0.19 to −0.38, NT about 0, TTL about −0.25 for the best one where a place is "
+        f"asked for."
     )

@@ -15,7 +15,7 @@ from labkit.models import SHIPPED, load_model
 from labkit.tokenization.charbench import GOLD, kept_apart
 from labkit.tokenization.language_games import GAMES
 from labkit.tokenization.stochastok import ARMS
-from labkit.train import letters
+from labkit.train import letters, letters_exam
 from labkit.train.command import app
 from labkit.train.tokenizer import load_tokenizer
 
@@ -38,7 +38,7 @@ def spell(cutter, ids):
 
 def test_every_arm_reads_the_same_text(cutter):
     ids = [0, *cutter.encode(TEXT), 3, *cutter.encode(TEXT)]
-    read = {arm: cutter.recut(arm, ids, torch.Generator().manual_seed(1)) for arm in ARMS}
+    read = {arm: letters.recut(cutter, arm, ids, torch.Generator().manual_seed(1)) for arm in ARMS}
     assert read["plain"] == ids and len({tuple(of) for of in read.values()}) == 3
     for of in read.values():
         assert len(of) == len(ids), "the window keeps its length"
@@ -107,9 +107,10 @@ def test_a_run_goes_on_where_it_was(cutter, tmp_path, monkeypatch):
 
 
 def test_the_command_trains_measures_and_writes(cutter, tmp_path, monkeypatch):
-    small = {"SAVE_EVERY": 1, "QUESTIONS": 4, "PLAYED": 2, "ROWS": 2, "EACH": 2, "GAMES_EACH": 2, "RECUTS": 2}
-    for name, value in (small | {"HELD_WINDOW": 32, "HELD_WINDOWS": 2}).items():
+    for name, value in {"SAVE_EVERY": 1, "QUESTIONS": 4, "PLAYED": 2, "ROWS": 2}.items():
         monkeypatch.setattr(letters, name, value)
+    for name, value in {"EACH": 2, "GAMES_EACH": 2, "RECUTS": 2, "HELD_WINDOW": 32, "HELD_WINDOWS": 2}.items():
+        monkeypatch.setattr(letters_exam, name, value)
     text = np.tile(np.array(cutter.encode(TEXT), dtype=np.uint16), 40)
     corpus = SimpleNamespace(train=text, held_out=text, manifest={"fingerprint": "made up"})
     monkeypatch.setattr(letters, "load_tokens", lambda tokenizer, seed: corpus)
@@ -125,6 +126,9 @@ def test_the_command_trains_measures_and_writes(cutter, tmp_path, monkeypatch):
         weights = load_file(tmp_path / f"letters-{arm}.safetensors")
         assert {name for name, _ in fresh().named_parameters()} == set(weights)
         assert all(weight.dtype == torch.bfloat16 for weight in weights.values())
+    table = figures["card"].splitlines()
+    assert table[2] == "| | plain | dropout | stochastok |" and len(table) == 4 + 2 * len(GOLD) + len(GAMES) + 2
+    assert f"{figures['tasks']['letter by letter']['find_last'][0] / 14:.1%} |" in table[11]
     assert (tmp_path / "letters-plain.safetensors").stat().st_size < 1_900_000
     refused = CliRunner().invoke(app, ["letters", "--text-steps", "0"])
     assert refused.exit_code == 2 and "text steps are 0: give a number above 0" in refused.output
