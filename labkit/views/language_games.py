@@ -1,4 +1,4 @@
-"""What training on other cuts was worth: the language games, by the shipped drafts that were trained in three ways."""
+"""The language games as they are played, by drafts that read their training text in three ways."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ def arms(ink: dict[str, str]) -> dict[str, dict]:
 def rows(trace: Trace, upto: int | None = None) -> list[tuple]:
     """One row a kind of training text and game."""
     shown = read.steps(trace, upto)
-    trained = shown[-1].notes["trained"] if shown else []
+    played = shown[-1].notes["games"] if shown else {}
     return [
-        (one["arm"], game, right / items, *wilson(right, items), items)
-        for one in trained
-        for game, (right, items) in one["games"].items()
+        (who, game, right / items, *wilson(right, items), items)
+        for who, of in played.items()
+        for game, (right, items) in of.items()
     ]
 
 
@@ -64,14 +64,15 @@ def language_games(trace: Trace, upto: int | None = None, *, theme: str = "light
 
 def _words(trained: list[dict]) -> str:
     if not trained:
-        return "Measured once by `labkit train letters`, on words that training never asked about; the dashed line is guessing."
-    games = ", ".join(f"{one['arm']} {_mean(one):.0%}" for one in trained)
+        return "Every step is a round of six games, about words that no lesson asked about; the dashed line is guessing."
+    games = ", ".join(f"{one['arm']} {_mean(one):.1%}" for one in trained)
     price = ", ".join(f"{one['arm']} {one['text']['after']:.3f}" for one in trained)
     moved = ", ".join(f"{one['arm']} {one['moved']['after']:.2f}" for one in trained)
+    many = sum(items for _, items in trained[0]["games"].values())
     return (
-        f"Shipped drafts after three kinds of training text and the same lessons; words never asked about. All games: {games}. "
-        f"Plain text costs {price} bits a byte (before {trained[0]['text']['before']:.3f}); another cut of a word moves the law "
-        f"behind it by {moved} (before {trained[0]['moved']['before']:.2f})."
+        f"Bars: the games played so far; dashed: guessing. Measured once over {many:,} games: {games}. Before the lessons plain "
+        f"text cost {price} bits a byte (at first {trained[0]['text']['before']:.3f}), and another cut of a word moved the law "
+        f"behind it by {moved} (at first {trained[0]['moved']['before']:.2f})."
     )
 
 

@@ -64,7 +64,7 @@ def segmentations(trace: Trace, upto: int | None = None, *, theme: str = "light"
         title="The same text, cut in other ways",
         barmode="overlay",
         xaxis={"visible": False, "range": [0, total]},
-        yaxis={"title": "tokens, nats", "tickvals": list(range(len(names))), "ticktext": names, "range": [7.5, -0.5]},
+        yaxis={"tickvals": list(range(len(names))), "ticktext": names, "range": [7.5, -0.5]},
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 1, "xanchor": "right"},
         meta={"words": _words(notes), "height": 320},
     )
@@ -78,7 +78,7 @@ def _words(notes: dict) -> str:
     more, lost = len(newest["ids"]) - len(plain["ids"]), plain["nats"] - newest["nats"]
     limit = f", at most {notes['bound'] - len(plain['ids'])}" if notes["bound"] else ""
     return (
-        f"On top the tokenizer's own cut, below it the newest others by {notes['way']}. "
+        f"On top the tokenizer's own cut, below it the newest others by {notes['way']}; on the left tokens, and ln p in nats. "
         f"The newest: {more} more{limit}; "
         f"the model finds it {abs(lost):.1f} nats {'less' if lost > 0 else 'more'} likely, though it says the same."
     )

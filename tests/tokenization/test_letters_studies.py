@@ -18,6 +18,7 @@ from labkit.methods import build_method
 from labkit.run import open_session, run
 from labkit.tokenization.charbench import GOLD, PROPERTIES, Item, kept_apart, stratified, words
 from labkit.tokenization.charbench_study import UNTAUGHT, CharBench, Pupil, answer, arm, asked
+from labkit.tokenization.language_games import CHOICES, GAMES, likeliest, play
 from labkit.tokenization.shipped import Shipped
 from labkit.tokenization.stochastok import ARMS, WAYS, dropper
 from labkit.trace import Request, Trace
@@ -132,6 +133,18 @@ def test_a_taught_draft_answers_better_than_an_untaught_one(shipped32):
             hits += answer(session, pupil.vocabulary, 1) == item.gold
         right.append(hits)
     assert right[0] > right[1] + 4, "of 35"
+
+
+def test_a_game_goes_to_the_likeliest_word(shipped32):
+    runner, source = arm("plain", torch.device("cpu"), torch.float32), random.Random(1)
+    session, encode = Session(shipped32.target, [70]), shipped32.vocabulary.encode
+    for game in (play(name, source) for name in GAMES):
+        asked, scores = encode(game.prompt), []
+        for end in game.answers:
+            logs = Session(runner, [0, *asked, *encode(end)]).prompt_logits().log_softmax(-1)
+            scores.append(sum(logs[len(asked) + at, token].item() for at, token in enumerate(encode(end))))
+        assert likeliest(game, runner, session) == scores.index(max(scores))
+    assert session.cost().target_forwards == len(GAMES) * CHOICES
 
 
 def test_answers_are_numbers_or_nothing():

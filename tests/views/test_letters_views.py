@@ -67,13 +67,16 @@ def test_places_and_scores(cut, theme, upto):
     assert {line.x0 for line in figure.layout.shapes} == {len(notes["plain"]["ids"]), notes["bound"]}
 
 
-def test_games_are_those_of_the_parts(cut):
-    figure, trained = view("language_games")(cut), cut.steps[-1].notes["trained"]
-    assert [one["arm"] for one in trained] == ["plain", "dropout", "stochastok"]
-    for one in trained:
-        bars = named(figure, one["arm"])
-        assert dict(zip(bars.x, bars.y)) == {game: right / items for game, (right, items) in one["games"].items()}
-        assert f"{one['arm']} {one['text']['after']:.3f}" in figure.layout.meta["words"]
+@pytest.mark.parametrize("theme", THEMES)
+def test_games_are_those_that_were_played(shipped32, theme):
+    trace = trace_of(shipped32, "language-games", rounds=3)
+    for upto, step in enumerate(trace.steps, 1):
+        figure = view("language_games")(trace, upto, theme=theme)
+        for who, of in step.notes["games"].items():
+            bars = named(figure, who)
+            assert dict(zip(bars.x, bars.y)) == {game: right / upto for game, (right, _) in of.items()}
+        for one in step.notes["trained"]:
+            assert f"{one['arm']} {one['text']['after']:.3f}" in figure.layout.meta["words"]
 
 
 @pytest.mark.parametrize("theme", THEMES)
