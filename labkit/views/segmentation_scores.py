@@ -11,7 +11,6 @@ from labkit.trace import Trace
 from labkit.views import read
 from labkit.views import theme as themes
 
-ROUNDING = 0.01  # nats by which one and the same cut may differ from itself
 COLUMNS = ("cut", "tokens", "ln p, nats", "next law moved by")
 
 
@@ -64,7 +63,7 @@ def _words(table: list[tuple]) -> str:
     if not table:
         return "A dot for each cut: how likely the model finds the text, written in these tokens."
     own, others = table[0], table[1:]
-    better = sum(row[2] > own[2] + ROUNDING for row in others)
+    better = sum(row[2] > own[2] for row in others)
     loss = sum(own[2] - row[2] for row in others) / len(others)
     moved = sum(row[3] for row in others) / len(others)
     return (
