@@ -115,7 +115,7 @@ class CharBench(Study):
 
     The pupils are the shipped draft, taught these questions after three kinds of training text (`labkit train letters`); the
     chosen model answers behind four solved questions. All words are ones that no pupil was ever asked about. Every step asks
-    all of them one question of each length, the tasks in turn. At this size the paper's signs show: long words hurt, the number of
+    all of them one question of each length, task by task. At this size the paper's signs show: long words hurt, the number of
     tokens hardly does, and where a place is asked for a long token that hides it does. Left out: its large models, and prompts in
     plain English.
     """
