@@ -187,6 +187,23 @@ def adadec(
     typer.echo(f"written: {file}")
 
 
+@app.command(epilog="Example: labkit train letters --threads 1")
+def letters(
+    text_steps: Annotated[int, typer.Option(help="Steps of training text, 2,048 tokens each.")] = 400,
+    question_steps: Annotated[int, typer.Option(help="Steps of questions, 128 each.")] = 1200,
+    device: Device = "cpu",
+    threads: Threads = None,
+    seed: Seed = 0,
+) -> None:
+    """Teach the draft letters, after text cut in three ways (P099, P010); a run that was stopped goes on where it was."""
+    from labkit.train.letters import train_letters
+
+    with refusals():
+        files = train_letters(text_steps, question_steps, device=device, threads=threads, seed=seed, report=typer.echo)
+    for file in files:
+        typer.echo(f"written: {file}")
+
+
 @app.command(epilog="Example: labkit train tokenizer my-models/target --rebuild")
 def tokenizer(
     out: Annotated[Path, typer.Argument(help="Folder to write tokenizer.json into.")],

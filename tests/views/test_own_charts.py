@@ -20,6 +20,7 @@ LATER = {  # knobs, and steps until all of its charts have changed
     "cache-race": ({"count": 1, "distance": "100-300"}, 8),
     "adaspec": ({"gradient_steps": 10, "width": 32}, 14),
     "mixture": ({"merges": 10, "kilobytes": 10}, 14),
+    "charbench": ({}, 5),
     "pause-or-try": ({"texts": 2, "places": 2, "tokens": 8}, 12),
     "premiums": ({}, 8),
     "truncations": ({"texts": 2, "tokens": 8}, 5),
