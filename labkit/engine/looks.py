@@ -109,7 +109,8 @@ class Segmenters(msgspec.Struct, forbid_unknown_fields=True):
 class Cut(msgspec.Struct, forbid_unknown_fields=True):
     """Where the segmenter `name` cuts `text`: `starts` in bytes, `ids` as text, and what the cut is worth.
 
-    `types` different tokens of a vocabulary of `size` (0 = open), `renyi` efficiency, and the `seconds` that cutting took.
+    `types` different tokens of a vocabulary of `size` (0 = open), `renyi` efficiency, the shares of different tokens that are
+    `valid` and `pure` names of Python (P093), and the `seconds` that cutting took.
     """
 
     light: ClassVar[bool] = True
@@ -119,6 +120,7 @@ class Cut(msgspec.Struct, forbid_unknown_fields=True):
 
     def answer(self, vocabulary: Any, limits: Limits) -> dict[str, Any]:
         from labkit.tokenization.metrics import renyi_efficiency
+        from labkit.tokenization.morphemes import python_lexicon, valid_and_pure
         from labkit.tokenization.segmenter import build_segmenter
 
         size = len(self.text.encode(errors="surrogatepass"))
@@ -131,6 +133,8 @@ class Cut(msgspec.Struct, forbid_unknown_fields=True):
         seconds = time.perf_counter() - began
         types = len(segmenter.vocabulary or ())
         ids = [piece.id for piece in pieces]
+        data = self.text.encode()
+        valid, pure = valid_and_pure((data[piece.start : piece.end] for piece in pieces), python_lexicon())
         return {
             "starts": [piece.start for piece in pieces],
             "ids": [str(token) if token < 2**53 else "" for token in ids],
@@ -138,6 +142,8 @@ class Cut(msgspec.Struct, forbid_unknown_fields=True):
             "types": len(set(ids)),
             "size": types,
             "renyi": renyi_efficiency(ids, types or len(set(ids))),
+            "valid": valid,
+            "pure": pure,
             "seconds": seconds,
         }
 

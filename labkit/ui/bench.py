@@ -123,9 +123,12 @@ class Bench(anywidget.AnyWidget):
         return (Guest if under else cls)("decode", prompt, **settings)
 
     @classmethod
-    def study(cls, method: str, prompt: str | list[int] = PROMPT, **settings: Any) -> Bench:
-        """An experiment over many runs: its knobs, and its charts as they grow. `method` is its name in `labkit studies`."""
-        return Guest("study", prompt, method=method, **settings)
+    def study(cls, method: str, prompt: str | list[int] = PROMPT, *, under: bool = True, **settings: Any) -> Bench:
+        """An experiment over many runs: its knobs, and its charts as they grow. `method` is its name in `labkit studies`.
+
+        `under` another bench of the page: without a head; False for the first bench of a page.
+        """
+        return (Guest if under else cls)("study", prompt, method=method, **settings)
 
     @property
     def trace(self) -> Trace | None:
