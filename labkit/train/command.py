@@ -177,6 +177,23 @@ def adadec(
     typer.echo(f"written: {file}")
 
 
+@app.command(epilog="Example: labkit train numbers --only r2l --threads 1")
+def numbers(
+    only: Annotated[str, typer.Option(help="l2r or r2l; both by default.")] = "",
+    steps: Annotated[int, typer.Option(help="Optimizer steps of 256 sums.")] = 1600,
+    device: Device = "cpu",
+    threads: Threads = None,
+    seed: Seed = 0,
+) -> None:
+    """Train two models to add that cut numbers in two directions (P087); a run that was stopped goes on where it was."""
+    from labkit.tokenization.numbers import DIRECTIONS
+    from labkit.train.numbers import train_numbers
+
+    with refusals():
+        files = train_numbers((only,) if only else DIRECTIONS, steps, device=device, threads=threads, seed=seed, report=typer.echo)
+    typer.echo("\n".join(f"written: {file}" for file in files))
+
+
 @app.command(epilog="Example: labkit train tokenizer my-models/target --rebuild")
 def tokenizer(
     out: Annotated[Path, typer.Argument(help="Folder to write tokenizer.json into.")],
