@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from random import Random
+from typing import Iterator, NamedTuple
 
 from labkit.errors import KnobError
 from labkit.knobs import knob
@@ -55,9 +57,54 @@ def carries(a: int, b: int) -> list[bool]:
     return found
 
 
-def grows(a: int, b: int) -> bool:
-    """Is the sum one digit longer than both? The paper calls this a length mismatch."""
-    return len(str(a + b)) > len(str(max(a, b)))
+class Sum(NamedTuple):
+    """A problem: the two addends."""
+
+    a: int
+    b: int
+
+    @property
+    def grows(self) -> bool:
+        """Is the sum one digit longer than both addends? The paper calls this a length mismatch."""
+        return len(str(self.a + self.b)) > len(str(max(self)))
+
+    @property
+    def carries(self) -> int:
+        """How many places hand a one to the next."""
+        return sum(carries(self.a, self.b))
+
+
+def number(digits: int, rng: Random) -> int:
+    """A number with so many digits, all alike likely."""
+    return rng.randrange(10 ** (digits - 1), 10**digits)
+
+
+def problems(count: int, digits: int, rng: Random) -> list[Sum]:
+    """Sums of two numbers of `digits` digits each; every second one grows by a digit."""
+    found: list[Sum] = []
+    while len(found) < count:
+        drawn = Sum(number(digits, rng), number(digits, rng))
+        if drawn.grows == bool(len(found) % 2):
+            found.append(drawn)
+    return found
+
+
+def few_shot(count: int, shots: int, seed: int = 0) -> Iterator[tuple[Sum, list[Sum]]]:
+    """The paper's problems, each with `shots` solved ones of the same lengths: addends of 7, 8 and 9 digits, every pair in turn.
+
+    Its 90 problems are ten rounds. Numbers are drawn anew: its own came from another generator.
+    """
+    rng = Random(seed)
+    for turn in range(count):
+        lengths = 7 + turn // 3 % 3, 7 + turn % 3
+        problem, *solved = (Sum(*(number(digits, rng) for digits in lengths)) for _ in range(1 + shots))
+        yield problem, solved
+
+
+def prompt(problem: Sum, solved: list[Sum], how: str) -> str:
+    """A few-shot prompt in one of the `FORMATS`: a line `a+b=s` for each solved problem, and `a+b=`."""
+    lines = [f"{written(one.a, how)}+{written(one.b, how)}={written(sum(one), how)}\n" for one in solved]
+    return "".join(lines) + f"{written(problem.a, how)}+{written(problem.b, how)}="
 
 
 @dataclass

@@ -49,7 +49,7 @@ def ngram_counts(candidates: Tensor, references: Tensor, max_n: int = 4, pad: in
         keys = keys << bits | windows[..., n]
     keys, order = keys.flatten(1).sort()  # one row a sentence, its candidate first
     own, size = order < width, keys.numel() + 1
-    shelf = order.div_(width, rounding_mode="floor").mul_(size)  # of the table: 0 = the candidate's, then the references'
+    shelf = order.int().div_(width, rounding_mode="floor").mul_(size)  # of the table: the candidate's, then the references'
     fresh = torch.ones_like(own)  # does another n-gram begin here?
     whole = torch.ones_like(own)  # is it one without padding?
     found = []
@@ -57,7 +57,7 @@ def ngram_counts(candidates: Tensor, references: Tensor, max_n: int = 4, pad: in
         heads = keys >> bits * (max_n - 1 - n)  # the first n + 1 tokens of the windows
         torch.ne(heads[:, 1:], heads[:, :-1], out=fresh[:, 1:])
         whole &= heads & (1 << bits) - 1 > 0
-        ids = fresh.flatten().cumsum(0).view_as(keys)
+        ids = fresh.flatten().cumsum(0, dtype=torch.int32).view_as(keys)
         table = torch.bincount((ids + shelf).flatten(), minlength=(1 + several) * size).view(1 + several, size)
         clipped = torch.minimum(table[0], table[1:].amax(0))
         found += [clipped.index_select(0, ids.flatten()).view_as(keys).mul_(fresh & whole).sum(1), (own & whole).sum(1)]
@@ -87,7 +87,7 @@ def sentence_bleu(
     also saves a sentence without a match; of two references as close in length the first counts, not the shorter.
     """
     counts = ngram_counts(candidates, references, max_n, pad, first=released)
-    return _score(counts, max_n, weights, smoothing, effective_order, released)
+    return score(counts, weights, smoothing, effective_order, released)
 
 
 def corpus_bleu(
@@ -101,10 +101,18 @@ def corpus_bleu(
 ) -> float:
     """BLEU of the batch as one text: matches, windows and lengths are summed first. By the usual rules of `sentence_bleu`."""
     counts = Counts(*(total.sum(0, keepdim=True) for total in ngram_counts(candidates, references, max_n, pad)))
-    return _score(counts, max_n, weights, smoothing, False, False).item()
+    return score(counts, weights, smoothing).item()
 
 
-def _score(counts: Counts, max_n: int, weights, smoothing: str, effective: bool, released: bool) -> Tensor:
+def score(
+    counts: Counts,
+    weights: tuple[float, ...] | None = None,
+    smoothing: str = "exp",
+    effective_order: bool = False,
+    released: bool = False,
+) -> Tensor:
+    """BLEU [B] from what was counted, see `sentence_bleu`."""
+    max_n = counts.matches.shape[1]
     if smoothing not in SMOOTHINGS:
         raise KnobError(f"The smoothing is {smoothing!r:.40}: choose one of {', '.join(SMOOTHINGS)}.")
     weights = (1 / max_n,) * max_n if weights is None else weights
@@ -116,7 +124,7 @@ def _score(counts: Counts, max_n: int, weights, smoothing: str, effective: bool,
         extra = torch.full_like(hits[:1], ADD)
         extra[:, 0] = ADD if released else 0.0
         hits, windows = hits + extra, windows + extra
-    if effective:
+    if effective_order:
         share = share * (windows > 0)
         share = share / share.sum(1, keepdim=True).clamp(min=1e-300)
     missed = hits == 0
@@ -128,12 +136,12 @@ def _score(counts: Counts, max_n: int, weights, smoothing: str, effective: bool,
     if smoothing == "exp" and released:
         precision = precision.masked_fill(missed, RELEASED_EXP)
     # xlogy: an order of weight 0 counts for nothing, even where its precision is 0
-    score = torch.special.xlogy(share, precision).sum(1).exp() * brevity(counts.length, counts.reference)
-    return score if released else score * (counts.matches[:, 0] > 0)
+    bleu = torch.special.xlogy(share, precision).sum(1).exp() * brevity(counts.length, counts.reference)
+    return bleu if released else bleu * (counts.matches[:, 0] > 0)
 
 
 def brevity(length: Tensor, reference: Tensor) -> Tensor:
-    """The brevity penalty, float64: exp(1 - r / c) for a candidate of c tokens shorter than its reference of r; 0 for an empty one."""
+    """The brevity penalty, float64: exp(1 - r / c) for c tokens beside a longer reference of r; 0 for no token."""
     ratio = reference.double() / length.clamp(min=1)
     return (1 - ratio).clamp(max=0).exp() * (length > 0)
 
@@ -153,7 +161,7 @@ def _wide(ids: Tensor, width: int, pad: int) -> Tensor:
 def _small(tokens: Tensor, max_n: int) -> tuple[Tensor, int]:
     """`tokens` [B, 1 + R, W] so small that `max_n` of them fit into one number, and their bits; 0 stays 0.
 
-    Ids that are too large are numbered anew, from the smallest, in each sentence. Raises `KnobError` when it is too long for that.
+    Ids that are too large are numbered anew in each sentence, in their order. Raises `KnobError` when it is too long for that.
     """
     bits = int(tokens.max()).bit_length()
     if bits * max_n <= _BITS:
@@ -163,7 +171,8 @@ def _small(tokens: Tensor, max_n: int) -> tuple[Tensor, int]:
     bits = (ranks.shape[1] - 1).bit_length()
     if bits * max_n > _BITS:
         limit = 2 ** (_BITS // max_n) - 1
-        raise KnobError(f"A candidate and its references have {ranks.shape[1] - 1:,} places: give at most {limit:,}, or shorter n-grams.")
+        places = f"A candidate and its references have {ranks.shape[1] - 1:,} places"
+        raise KnobError(f"{places}: give at most {limit:,}, or choose shorter n-grams.")
     return torch.empty_like(ranks).scatter_(1, order, ranks)[:, 1:].view_as(tokens), bits
 
 

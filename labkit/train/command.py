@@ -179,18 +179,18 @@ def adadec(
 
 @app.command(epilog="Example: labkit train numbers --only r2l --threads 1")
 def numbers(
-    only: Annotated[str, typer.Option(help="l2r or r2l; both by default.")] = "",
-    steps: Annotated[int, typer.Option(help="Optimizer steps of 256 sums.")] = 1600,
+    only: Annotated[str, typer.Option(help="One of them: l2r, r2l or both (reads either way).")] = "",
+    steps: Annotated[int, typer.Option(help="Optimizer steps of 256 sums.")] = 1000,
     device: Device = "cpu",
     threads: Threads = None,
     seed: Seed = 0,
 ) -> None:
-    """Train two models to add that cut numbers in two directions (P087); a run that was stopped goes on where it was."""
-    from labkit.tokenization.numbers import DIRECTIONS
-    from labkit.train.numbers import train_numbers
+    """Train models to add that cut numbers from the left, from the right, or either way (P087); a stopped run goes on."""
+    from labkit.train.numbers import NAMES, train_numbers
 
+    choices = {"device": device, "threads": threads, "seed": seed}
     with refusals():
-        files = train_numbers((only,) if only else DIRECTIONS, steps, device=device, threads=threads, seed=seed, report=typer.echo)
+        files = train_numbers((only,) if only else NAMES, steps, **choices, report=typer.echo)
     typer.echo("\n".join(f"written: {file}" for file in files))
 
 

@@ -2,7 +2,8 @@
 
 A token's vector is the sum of its digits' vectors, one for every digit at every place of a chunk of one, two or three, and of one
 of its own, which begins at zero. So the models need not find out from a few minutes of sums how the thousand three-digit tokens
-are spelled, which a large model knows from its text. What is saved is the sum: a plain Llama. Sums grow longer as the run goes on.
+are spelled, which a large model knows from its text. What is saved is the sum: a plain Llama. Sums grow longer as the run goes
+on. A third model reads numbers cut either way, and learns to repeat a question that was cut from the left cut from the right.
 """
 
 from __future__ import annotations
@@ -21,33 +22,34 @@ from transformers import LlamaForCausalLM
 from labkit import parts
 from labkit.models import SHIPPED
 from labkit.tokenization.addition import (
+    BOTH,
     DIGITS,
     END,
     LONGEST,
+    MARK_PIECE,
     PAD,
     PIECES,
     SIZE,
-    Sum,
     assembled,
     config,
-    number,
-    problems,
-    question,
-    solution,
+    sides,
+    value,
+    ways,
 )
-from labkit.tokenization.numbers import DIRECTIONS
+from labkit.tokenization.numbers import DIRECTIONS, Sum, number, problems
 from labkit.train.card import write_card
 from labkit.train.checkpoint import load_checkpoint, read_state, save_checkpoint
 from labkit.train.device import fast_dtype, keep_freed_memory
 from labkit.train.tokens import cache_folder
 
-STEPS = 1600
+NAMES = (*DIRECTIONS, BOTH)
+STEPS = 1000
 BATCH = 256  # sums a step
 RATE = 3e-3  # of Muon and of the digits' vectors; falls to zero over the last 30 %
 OWN_RATE = 0.1  # of RATE: of the vector that a token has for itself, which it is seen too seldom to learn fast
 WARMUP = 50  # steps
 PHASES = ((0.0, 1, 3), (0.16, 1, 6), (0.42, *DIGITS))  # from this share of the run on: digits of an addend, at least and most
-SAVE_EVERY, LOOK_EVERY = 100, 200  # steps
+SAVE_EVERY = 100  # steps; what it knows is measured then
 LOOKS, TESTS = 20, 200  # sums a number of digits: along the way, and in the end
 HELD_OUT = 2**40  # the seed of what is tested; training counts up from its own
 
@@ -55,13 +57,13 @@ HELD_OUT = 2**40  # the seed of what is tested; training counts up from its own
 class Spelled(nn.Module):
     """The tokens' vectors [V, d]: those of their digits and signs, summed, and each token's own on top."""
 
-    def __init__(self, width: int):
+    def __init__(self, pieces: list[str], width: int):
         super().__init__()
         places = [(length, place, digit) for length in range(1, SIZE + 1) for place in range(length) for digit in "0123456789"]
-        signs = [piece for piece in PIECES if not piece.isdigit()]
+        signs = [piece for piece in pieces if not piece.isdigit()]
         columns = {key: column for column, key in enumerate([*places, *signs])}
-        uses = torch.zeros(len(PIECES), len(columns))
-        for token, piece in enumerate(PIECES):
+        uses = torch.zeros(len(pieces), len(columns))
+        for token, piece in enumerate(pieces):
             keys = [(len(piece), *pair) for pair in enumerate(piece)] if piece.isdigit() else [piece]
             uses[token, [columns[key] for key in keys]] = 1
         self.register_buffer("uses", uses, persistent=False)
@@ -74,18 +76,19 @@ class Spelled(nn.Module):
 class Adder:
     """One run: model, optimizers, place in the curriculum. `step()` does one optimizer step."""
 
-    def __init__(self, direction: str, steps: int, seed: int = 0, device: str = "cpu"):
+    def __init__(self, name: str, steps: int, seed: int = 0, device: str = "cpu"):
         torch.manual_seed(seed)
-        self.direction, self.steps, self.seed, self.device = direction, steps, seed, torch.device(device)
+        self.ways, self.steps, self.seed, self.device = ways(name), steps, seed, torch.device(device)
         self.done, self.loss, self.seconds, self.curve = 0, None, 0.0, []
-        self.model = LlamaForCausalLM._from_config(config(), attn_implementation="eager", dtype=torch.float32)
+        pieces = [*PIECES, MARK_PIECE] if name == BOTH else PIECES
+        self.model = LlamaForCausalLM._from_config(config(len(pieces)), attn_implementation="eager", dtype=torch.float32)
         for layer in self.model.model.layers:
             nn.init.zeros_(layer.self_attn.o_proj.weight)
             nn.init.zeros_(layer.mlp.down_proj.weight)
         self.table = self.model.model.embed_tokens
         nn.init.zeros_(self.table.weight)
         self.model.lm_head.weight = None  # it is the table, which is computed
-        spelled = Spelled(self.table.embedding_dim)
+        spelled = Spelled(pieces, self.table.embedding_dim)
         parametrize.register_parametrization(self.table, "weight", spelled)
         self.model.to(self.device)
         own = self.table.parametrizations.weight.original
@@ -96,7 +99,7 @@ class Adder:
         self.optimizers = {"muon": muon, "adamw": torch.optim.AdamW(groups, lr=RATE, betas=(0.9, 0.95), weight_decay=0.0)}
 
     def batch(self) -> tuple[Tensor, Tensor]:
-        """(inputs, wanted), [BATCH, tokens] each: the same sums for both directions; -100 where nothing is asked."""
+        """(inputs, wanted), [BATCH, tokens] each: the same sums whatever the direction; -100 where nothing is asked."""
         rng = Random(self.seed * 1_000_003 + self.done)
         low, high = [(low, high) for share, low, high in PHASES if self.done >= share * self.steps][-1]
         rows = []
@@ -104,7 +107,7 @@ class Adder:
             digits = rng.randint(low, high)
             other = digits if rng.random() < 0.5 else rng.randint(low, high)
             drawn = Sum(number(digits, rng), number(other, rng))
-            rows.append((question(drawn, self.direction), solution(drawn, self.direction)))
+            rows.append(sides(drawn, self.ways[0] if len(self.ways) == 1 else rng.choice(self.ways)))
         width = max(len(asked) + len(due) for asked, due in rows) - 1
         inputs, wanted = torch.full((2, BATCH, width), PAD)
         wanted[:] = -100
@@ -154,27 +157,29 @@ class Adder:
 
 @torch.inference_mode()
 def answers(model: LlamaForCausalLM, asked: list[list[int]]) -> list[list[int]]:
-    """What the model writes greedily behind questions of equal length, `LONGEST` tokens each."""
+    """What the model writes greedily behind questions of equal length, up to the last one's end or `LONGEST` tokens."""
     rows = torch.tensor(asked, device=model.device)
     for _ in range(LONGEST):
+        if (rows[:, len(asked[0]) :] == END).any(1).all():
+            break
         states = model.model(rows).last_hidden_state[:, -1]
         rows = torch.cat([rows, (states @ model.model.embed_tokens.weight.t()).argmax(-1, keepdim=True)], 1)
     return rows[:, len(asked[0]) :].tolist()
 
 
-def accuracy(model: LlamaForCausalLM, direction: str, count: int) -> dict[str, dict[str, float]]:
+def accuracy(model: LlamaForCausalLM, way: str, count: int) -> dict[str, dict[str, float]]:
     """The share of right answers to held-out sums by the digits of both addends: "same" length, and where the sum "grows"."""
     found = {}
-    for digits in range(1, DIGITS[1] + 1):
+    for digits in range(DIGITS[0], DIGITS[1] + 1):
         asked = problems(count, digits, Random(HELD_OUT + digits))
-        said = answers(model, [question(problem, direction) for problem in asked])
-        right = [row[: row.index(END) + 1] == solution(problem, direction) if END in row else False for problem, row in zip(asked, said)]
+        said = answers(model, [sides(problem, way)[0] for problem in asked])
+        right = [value(row) == sum(problem) for problem, row in zip(asked, said)]
         found[str(digits)] = {"same": sum(right[::2]) / len(right[::2]), "grows": sum(right[1::2]) / len(right[1::2])}
     return found
 
 
 def train_numbers(
-    directions: tuple[str, ...] = DIRECTIONS,
+    names: tuple[str, ...] = NAMES,
     steps: int = STEPS,
     *,
     device: str = "cpu",
@@ -183,57 +188,58 @@ def train_numbers(
     folder: Path = parts.FOLDER,
     report: Callable[[str], None] = print,
 ) -> list[Path]:
-    """Train the models of `directions`, measure them and write them as parts; returns their files.
+    """Train the models of these `names`, measure them and write them as parts; returns their files.
 
     A run that was stopped goes on where it was. Raises ValueError for bad choices.
     """
-    if unknown := [direction for direction in directions if direction not in DIRECTIONS]:
-        raise ValueError(f"there is no direction {unknown[0]!r}: choose l2r or r2l")
+    if unknown := [name for name in names if name not in NAMES]:
+        raise ValueError(f"there is no model {unknown[0]!r}: choose l2r, r2l or both")
     if steps < WARMUP:
         raise ValueError(f"{steps} steps are asked for: give at least {WARMUP}")
     if threads is not None:
         torch.set_num_threads(threads)
     keep_freed_memory()
-    return [_train_one(direction, steps, device, seed, folder, report) for direction in directions]
+    return [_train_one(name, steps, device, seed, folder, report) for name in names]
 
 
-def _train_one(direction: str, steps: int, device: str, seed: int, folder: Path, report: Callable[[str], None]) -> Path:
-    name, run = f"numbers-{direction}", Adder(direction, steps, seed, device)
+def _train_one(which: str, steps: int, device: str, seed: int, folder: Path, report: Callable[[str], None]) -> Path:
+    name, run = f"numbers-{which}", Adder(which, steps, seed, device)
     place = cache_folder() / f"{name}-{steps}-{seed}"
     if (place / "state.json").is_file():
         run.resume(place)
     while run.done < steps:
         run.step()
-        if run.done % LOOK_EVERY == 0:
-            run.curve.append({"step": run.done, **accuracy(run.model, direction, LOOKS)})
         if run.done % SAVE_EVERY == 0 or run.done == steps:
+            looks = {way: accuracy(run.model, way, LOOKS) for way in run.ways}
+            run.curve.append({"step": run.done, "accuracy": looks})
             run.save(place)
-            report(f"{name}: step {run.done:,} of {steps:,}, loss {run.loss:.3f}, {run.seconds:.0f} s  {_short(run.curve)}")
+            right = "; ".join("{} {:.2f} and {:.2f}".format(way, *_means(of)) for way, of in looks.items())
+            report(f"{name}: step {run.done:,} of {steps:,}, loss {run.loss:.3f}, {run.seconds:.0f} s; right {right}")
     made = run.tensors()
     model = assembled({key: tensor.float() for key, tensor in made.items()})  # measured as it will be loaded
     found = {
         "parameters": sum(tensor.numel() for tensor in made.values()), "steps": steps, "sums": steps * BATCH, "seed": seed,
-        "cpu_seconds": round(run.seconds), "torch": torch.__version__, "accuracy": accuracy(model, direction, TESTS),
-        "tests": TESTS, "curve": run.curve,
+        "cpu_seconds": round(run.seconds), "torch": torch.__version__, "tests": TESTS,
+        "accuracy": {way: accuracy(model, way, TESTS) for way in run.ways}, "curve": run.curve,
     }  # fmt: skip
-    file = parts.save(name, made, parts.ALONE, {"summary": summary(direction, found), **found}, folder)
+    file = parts.save(name, made, parts.ALONE, {"summary": summary(which, found), **found}, folder)
     if folder == parts.FOLDER:
         write_card(SHIPPED["lab-target"].parent)
     return file
 
 
-def _short(curve: list[dict]) -> str:
-    return " ".join(f"{d}:{of['same']:.2f}/{of['grows']:.2f}" for d, of in curve[-1].items() if d != "step") if curve else ""
+def _means(shares: dict[str, dict[str, float]]) -> tuple[float, float]:
+    """The shares of right answers over all lengths of addends: where the sum is as long, and where it grows."""
+    return tuple(sum(of[kind] for of in shares.values()) / len(shares) for kind in ("same", "grows"))
 
 
-def summary(direction: str, found: dict) -> str:
+def summary(name: str, found: dict) -> str:
     """The part's row in the model card."""
-    way = {"l2r": "left to right", "r2l": "right to left"}[direction]
-    shares = [found["accuracy"][str(digits)] for digits in range(DIGITS[0], DIGITS[1] + 1)]
-    same, grown = (sum(share[kind] for share in shares) / len(shares) for kind in ("same", "grows"))
+    way = {"l2r": "from left to right", "r2l": "from right to left", BOTH: "either way"}[name]
+    means = {way: _means(of) for way, of in found["accuracy"].items()}
+    said = [f"{way} {same:.0%} where the sum is as long, {grown:.0%} where it grows" for way, (same, grown) in means.items()]
     return (
-        f"A model of its own ({found['parameters'] / 1e6:.2f} M parameters) that adds numbers cut into chunks of three digits from "
-        f"{way} (P087); {found['sums'] / 1e3:,.0f} thousand sums, {found['cpu_seconds'] / 60:.0f} minutes of one CPU thread. Right "
-        f"answers with addends of {DIGITS[0]} to {DIGITS[1]} digits: {same:.0%} where the sum is as long as they are, {grown:.0%} "
-        f"where it is a digit longer."
+        f"A model of its own ({found['parameters'] / 1e6:.2f} M parameters) that adds numbers cut into chunks of three digits "
+        f"{way} (P087); {found['sums'] / 1e3:,.0f} thousand sums, {found['cpu_seconds'] / 60:.0f} minutes of one CPU thread. "
+        f"Right answers with addends of {DIGITS[0]} to {DIGITS[1]} digits: {'; '.join(said)}."
     )

@@ -34,7 +34,8 @@ def texts(seed, count=60, several=3, low=1, high=14, vocabulary=6):
         rows = []
         for _ in range(several):
             shared = candidate[: rng.randint(0, len(candidate))]
-            rows.append((shared + [rng.randrange(vocabulary) for _ in range(rng.randint(low, high))])[: rng.randint(max(low, 1), high)])
+            rest = [rng.randrange(vocabulary) for _ in range(rng.randint(low, high))]
+            rows.append((shared + rest)[: rng.randint(max(low, 1), high)])
         candidates.append(candidate)
         references.append(rows)
     return candidates, references
@@ -188,7 +189,7 @@ def test_windows_that_touch_padding_are_none():
 
 
 def test_a_table_shared_by_the_batch_would_be_caught():
-    """Counts belong to a sentence: a reference of another one does not help, nor does another order or another reference's sum."""
+    """Counts belong to a sentence: a reference of another one does not help, nor do two references together."""
     ids, inner = torch.tensor([[1, 1, 1], [2, 2, 2]]), torch.tensor([[[1, 2, 3], [3, 3, 1]], [[1, 1, 1], [1, 1, 1]]])
     counts = ngram_counts(ids, inner, max_n=2)
     assert counts.matches.tolist() == [[1, 0], [0, 0]]  # clipped by the most in ONE reference, not by both together

@@ -19,6 +19,7 @@ STEPS = 3
 LATER = {  # knobs, and steps until all of its charts have changed
     "adaspec": ({"gradient_steps": 10, "width": 32}, 14),
     "pause-or-try": ({"texts": 2, "places": 2, "tokens": 8}, 12),
+    "tensorbleu": ({"texts": 2, "tokens": 8, "batch": 16}, 5),
     "truncations": ({"texts": 2, "tokens": 8}, 5),
 }
 HEAVIEST = 400_000  # characters of a figure; it crosses to the page on every step

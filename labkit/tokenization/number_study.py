@@ -1,0 +1,118 @@
+"""The study of P087: the same sums, their numbers cut from the left and from the right."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from copy import deepcopy
+from dataclasses import dataclass
+from itertools import islice
+from random import Random
+
+from labkit import parts
+from labkit.knobs import knob
+from labkit.methods import Study
+from labkit.tokenization import addition
+from labkit.tokenization.numbers import DIRECTIONS, Sum, chunks, few_shot, problems, prompt, read
+from labkit.trace import Step
+
+ADDERS, CHOSEN = "two small adders", "the chosen model"
+AT_ONCE = 3  # problems of a step
+ANSWER = 24  # tokens of a few-shot answer at most
+PLACES = 10  # digits of the longest sum
+
+
+@dataclass
+class NumberChunks(Study):
+    """Does it matter for sums from which side numbers are cut into chunks (P087)?
+
+    Two models of 0.6 M parameters, trained alike but for that (`labkit train numbers`), answer the same new sums greedily; every
+    second sum is a digit longer than its addends. Answers are checked by integer arithmetic. With *the chosen model* the paper's
+    few-shot prompts are put to any model that the engine offers, with separators that force the direction; the shipped model of
+    Python code has learned no sums and gets none right. The paper: GPT-3.5 with 8 shots 75.6 % (left to right) and 97.8 %; about
+    8 % left to right where the sum is longer. Left out: its variant in which the model first repeats the problem.
+    """
+
+    name, title, paper = "number-chunks", "Which way numbers are cut", "P087"
+    charts = ("number_columns", "number_errors", "number_learning")
+    who: str = knob(ADDERS, choices=(ADDERS, CHOSEN), label="Who adds", help="two that differ in this alone, or yours")
+    digits: int = knob(8, *addition.DIGITS, unit="digits", help="of both addends (small adders)")
+    size: int = knob(3, 1, 4, unit="digits", label="Chunks drawn", help="length of a chunk in the picture")
+    items: int = knob(90, 2, 400, unit="sums", help="half of them grow by a digit")
+    separator: str = knob("comma", choices=("comma", "space"), help="in few-shot prompts (chosen model)")
+    shots: int = knob(4, 1, 8, help="solved sums in a prompt (chosen model)")
+
+    def steps(self, session, rng):
+        seed = int(rng.initial_seed())
+        if self.who == ADDERS:
+            asked, each = self._adders(session, seed), AT_ONCE
+        else:
+            asked, each = self._few_shot(session, seed), 1
+        tallies: dict[str, dict] = {}
+        notes = {"of": self.items, "size": self.size, "who": self.who, "learned": learned() if self.who == ADDERS else {}}
+        done, shown = 0, None
+        while group := list(islice(asked, each)):
+            for problem, answers in group:
+                done += 1
+                for way, said in answers.items():
+                    tally(tallies.setdefault(way, fresh()), problem, said)
+                wrong = any(said != sum(problem) for said in answers.values())
+                if shown is None or wrong or shown[0] < done - 6:  # the last that went wrong stays for a while
+                    shown = done, self._drawn(problem, answers)
+            yield Step(emitted=[], notes={**notes, "done": done, "tallies": deepcopy(tallies), "shown": shown[1]})
+
+    def _adders(self, session, seed: int) -> Iterator[tuple[Sum, dict[str, int | None]]]:
+        runners = {way: addition.adder(way, str(session.runner.device)) for way in DIRECTIONS}
+        for problem in problems(self.items, self.digits, Random(2**41 + seed)):
+            yield problem, {way: addition.answer(runner, problem, way) for way, runner in runners.items()}
+
+    def _few_shot(self, session, seed: int) -> Iterator[tuple[Sum, dict[str, int | None]]]:
+        for problem, solved in few_shot(self.items, self.shots, seed):
+            ways = ("nosep", f"{self.separator}_l2r", f"{self.separator}_r2l")
+            yield problem, {way: self._written(session, prompt(problem, solved, way)) for way in ways}
+
+    def _written(self, session, text: str) -> int | None:
+        """The number that the chosen model writes greedily behind a prompt, up to the line's end."""
+        ids = session.vocabulary.encode(text)
+        other, said = session.open(ids[-(session.runner.context - ANSWER) :]), ""
+        while "\n" not in said and len(other.ids) < len(ids) + ANSWER:
+            other.push(int(other.logits.argmax()))
+            said = session.vocabulary.decode(other.ids[len(ids) :])
+        return read(said)
+
+    def _drawn(self, problem: Sum, answers: dict[str, int | None]) -> dict:
+        """One problem, cut both ways; "said" by the way it was asked, None = no number."""
+        rows = {"a": problem.a, "b": problem.b, "sum": sum(problem)}
+        cut = {way: {row: chunks(str(value), way, self.size) for row, value in rows.items()} for way in DIRECTIONS}
+        for way, said in answers.items():
+            direction = "r2l" if way.endswith("r2l") else "l2r"
+            if way != "nosep":
+                cut[direction]["said"] = [] if said is None else chunks(str(said), direction, self.size)
+        return cut
+
+
+def fresh() -> dict:
+    """Counters of one way: right answers and all, by length, by carries; wrong digits by place from the left, and answers that
+    have the right length but a wrong digit, or another length."""
+    by_place = {"places": [0] * PLACES, "long": [0] * PLACES}
+    return {"same": [0, 0], "grows": [0, 0], "carries": [[0, 0] for _ in range(PLACES)], **by_place, "length": 0}
+
+
+def tally(into: dict, problem: Sum, said: int | None) -> None:
+    """Count one answer."""
+    due, right = str(sum(problem)), said == sum(problem)
+    for pair in (into["grows" if problem.grows else "same"], into["carries"][problem.carries]):
+        pair[0] += right
+        pair[1] += 1
+    if said is None or len(str(said)) != len(due):
+        into["length"] += 1
+        return
+    for place, (one, other) in enumerate(zip(due, str(said))):
+        into["places"][place] += one != other
+        into["long"][place] += 1
+
+
+def learned() -> dict[str, list[dict]]:
+    """How the two models came to add: their accuracy along the training, from the figures that go with them."""
+    files = {way: parts.FOLDER / f"numbers-{way}.json" for way in DIRECTIONS}
+    return {way: json.loads(file.read_text(encoding="utf-8"))["curve"] for way, file in files.items() if file.is_file()}
