@@ -50,15 +50,18 @@ def load(name: str, runner, folder: Path = FOLDER) -> dict[str, Tensor]:
     return _read(name, getattr(runner, "name", None), runner.device, folder)
 
 
-def load_alone(name: str, device: torch.device, folder: Path = FOLDER) -> dict[str, Tensor]:
-    """The tensors of the part `name` that is a model of its own, as `load` gives them. Raises `ModelError` as it does."""
-    return _read(name, ALONE, device, folder)
+def load_alone(name: str, device: torch.device, folder: Path = FOLDER, trainer: str = "") -> dict[str, Tensor]:
+    """The tensors of the part `name` that is a model of its own, as `load` gives them. Raises `ModelError` as it does.
+
+    `trainer`: the command that makes it, where that has another name.
+    """
+    return _read(name, ALONE, device, folder, trainer)
 
 
-def _read(name: str, own: str | None, device: torch.device, folder: Path) -> dict[str, Tensor]:
+def _read(name: str, own: str | None, device: torch.device, folder: Path, trainer: str = "") -> dict[str, Tensor]:
     file = folder / f"{name}.safetensors"
     if not file.is_file():
-        raise ModelError(f"The trained part {name!r} is not here: make it with `labkit train {name}`.")
+        raise ModelError(f"The trained part {name!r} is not here: make it with `labkit train {trainer or name}`.")
     with safe_open(file, "pt") as part:
         wanted = ALONE if own == ALONE else own and fingerprint(own, part.metadata().get("of", WEIGHTS))
         if part.metadata().get("model") != wanted:

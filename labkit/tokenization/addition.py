@@ -67,7 +67,7 @@ def config(vocabulary: int):
 @cache
 def adder(name: str, device: str = "cpu"):
     """The runner of the shipped model "l2r", "r2l" or BOTH. Raises `ModelError` when it was not trained yet."""
-    return make_runner(assembled(parts.load_alone(f"numbers-{name}", torch.device(device))))
+    return make_runner(assembled(parts.load_alone(f"numbers-{name}", torch.device(device), trainer="numbers")))
 
 
 def assembled(tensors: dict[str, torch.Tensor]):

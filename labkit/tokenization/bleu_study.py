@@ -19,7 +19,7 @@ from labkit.tokenization.tensor_bleu import SMOOTHINGS, Counts, ngram_counts, sc
 from labkit.trace import Step
 
 SIZES = (1, 4, 16, 64, 256, 1024)  # sentences: what is timed
-ROUNDS = 3
+ROUNDS = 5
 
 
 def grams(tokens: list[int], n: int) -> list[tuple[int, ...]]:
@@ -67,9 +67,9 @@ class TensorBleu(Study):
     max_n: int = knob(4, 1, 4, label="Longest n-gram", help="BLEU's usual choice is 4")
     smoothing: str = knob("floor", choices=SMOOTHINGS, help="for orders without a match")
     weights: str = knob("equal", choices=("equal", "longest only"), help="of the orders")
-    batch: int = knob(1024, 1, 1024, unit="sentences", help="largest batch that is timed", scale="log")
-    references: int = knob(1, 1, 8, help="for each sentence, when timed")
-    tokens: int = knob(24, 4, 32, unit="tokens", help="length of a text")
+    batch: int = knob(1024, 1, 1024, unit="sentences", help="the largest that is timed", scale="log")
+    references: int = knob(1, 1, 8, help="a sentence, when timed")
+    tokens: int = knob(20, 4, 32, unit="tokens", help="length of a text")
     texts: int = knob(6, 1, 24, help="held-out texts, one a step")
 
     def steps(self, session, rng):

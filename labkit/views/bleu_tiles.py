@@ -10,7 +10,7 @@ from labkit.views import theme as themes
 from labkit.views.text import label, piece
 
 COLUMNS = ("order", "n-grams of the model's text", "that are in the file's", "precision")
-TILE, GAP = 0.84, 0.6  # of a row's height; between the two texts
+TILE, HEAD, GAP = 0.84, 2.6, 0.4  # in rows: a tile, the tokens above, the room between the two texts
 
 
 def rows(trace: Trace, upto: int | None = None) -> list[tuple]:
@@ -28,8 +28,8 @@ def bleu_tiles(trace: Trace, upto: int | None = None, *, theme: str = "light") -
     ink = themes.colours(theme)
     table, shown = rows(trace, upto), read.steps(trace, upto)
     figure = go.Figure(layout={"template": {}, "title": "Which n-grams does BLEU count?"})
-    figure.update_layout(meta={"words": _words(shown[-1].notes if shown else {}), "height": 330}, showlegend=False)
-    figure.update_layout(barmode="overlay", margin={"l": 92, "r": 8, "t": 40, "b": 8})
+    figure.update_layout(meta={"words": _words(shown[-1].notes if shown else {}), "height": 400}, showlegend=False)
+    figure.update_layout(barmode="overlay", margin={"l": 96, "r": 8, "t": 40, "b": 8})
     hidden = {"showgrid": False, "zeroline": False, "showticklabels": False, "fixedrange": True}
     figure.update_layout(xaxis=hidden, yaxis={**hidden, "showticklabels": True, "autorange": "reversed"})
     if not table:
@@ -39,31 +39,26 @@ def bleu_tiles(trace: Trace, upto: int | None = None, *, theme: str = "light") -
     blocks += [("file", notes["reference"], notes["found"], ink["target"])]
     for who, tokens, grid, fill in blocks:
         texts = [piece(trace, token) for token in tokens]
-        ticks[top + 0.5] = f"<b>{who}</b>"
-        for n, hits in enumerate(grid, 1):
-            ticks[top + n + 0.5] = f"{n}-grams {sum(hits)}/{len(hits)}"
-        figure.add_scatter(
-            x=[place + 0.5 for place in range(len(texts))],
-            y=[top + 0.5] * len(texts),
-            text=[label(text, 5) for text in texts],
-            mode="text",
-            textfont={"family": themes.CODE_FONT, "size": 11, "color": ink["ink"]},
-            hovertext=[label(text) for text in texts],
-            hoverinfo="text",
-        )
+        ticks[top + HEAD / 2] = f"<b>{who}</b>"
+        for n, hits in enumerate(grid):
+            ticks[top + HEAD + n + 0.5] = f"{n + 1}-grams {sum(hits)}/{len(hits)}"
+        for place, text in enumerate(texts):
+            font = {"family": themes.CODE_FONT, "size": 12, "color": ink["ink"]}
+            where = {"x": place + 0.5, "y": top + HEAD, "xanchor": "center", "yanchor": "bottom", "textangle": -90}
+            figure.add_annotation(text=label(text, 8), hovertext=label(text), showarrow=False, font=font, **where)
         for hit in (True, False):
-            cells = [(n, place) for n, hits in enumerate(grid, 1) for place, found in enumerate(hits) if found == hit]
+            cells = [(n, place) for n, hits in enumerate(grid) for place, found in enumerate(hits) if found == hit]
             plain = {"color": fill, "line": {"color": ink["edge"], "width": 1}}
             figure.add_bar(
                 x=[place + 0.5 for _, place in cells],
                 y=[TILE] * len(cells),
-                base=[top + n + (1 - TILE) / 2 for n, _ in cells],
+                base=[top + HEAD + n + (1 - TILE) / 2 for n, _ in cells],
                 width=TILE,
                 marker=plain if hit else themes.hatched(ink["refuse"], ink["paper"]),
-                hovertext=[f"{label(''.join(texts[place : place + n]), 60)}: {_verdict(hit)}" for n, place in cells],
+                hovertext=[f"{label(''.join(texts[place : place + n + 1]), 60)}: {_verdict(hit)}" for n, place in cells],
                 hoverinfo="text",
             )
-        top += len(grid) + 1 + GAP
+        top += HEAD + len(grid) + GAP
     figure.update_layout(yaxis={"tickvals": list(ticks), "ticktext": list(ticks.values()), "range": [top - GAP, 0]})
     return figure
 
