@@ -16,7 +16,7 @@ from labkit.tokenization import addition
 from labkit.tokenization.numbers import DIRECTIONS, Sum, chunks, few_shot, problems, prompt, read
 from labkit.trace import Step
 
-ADDERS, CHOSEN = "two small adders", "the chosen model"
+ADDERS, READER, CHOSEN = "two small adders", "one that reads both", "the chosen model"
 AT_ONCE = 3  # problems of a step
 ANSWER = 24  # tokens of a few-shot answer at most
 PLACES = 10  # digits of the longest sum
@@ -26,16 +26,17 @@ PLACES = 10  # digits of the longest sum
 class NumberChunks(Study):
     """Does it matter for sums from which side numbers are cut into chunks (P087)?
 
-    Two models of 0.6 M parameters, trained alike but for that (`labkit train numbers`), answer the same new sums greedily; every
-    second sum is a digit longer than its addends. Answers are checked by integer arithmetic. With *the chosen model* the paper's
-    few-shot prompts are put to any model that the engine offers, with separators that force the direction; the shipped model of
-    Python code has learned no sums and gets none right. The paper: GPT-3.5 with 8 shots 75.6 % (left to right) and 97.8 %; about
-    8 % left to right where the sum is longer. Left out: its variant in which the model first repeats the problem.
+    Two models of 0.5 M parameters, trained alike but for that (`labkit train numbers`), answer the same new sums greedily; every
+    second sum is a digit longer than its addends. Answers are checked by integer arithmetic. A third one reads both directions,
+    and repeats what was cut from the left cut from the right before it adds, as the paper has its models do. *The chosen model*
+    gets the paper's few-shot prompts, with separators that force the direction; the shipped model of Python code has learned no
+    sums and gets none right. The paper: GPT-3.5 with 8 shots 75.6 % (left to right) and 97.8 %; about 8 % left to right where
+    the sum is longer.
     """
 
     name, title, paper = "number-chunks", "Which way numbers are cut", "P087"
     charts = ("number_columns", "number_errors", "number_learning")
-    who: str = knob(ADDERS, choices=(ADDERS, CHOSEN), label="Who adds", help="two that differ in this alone, or yours")
+    who: str = knob(ADDERS, choices=(ADDERS, READER, CHOSEN), label="Who adds", help="two differ in this alone")
     digits: int = knob(8, *addition.DIGITS, unit="digits", help="of both addends (small adders)")
     size: int = knob(3, 1, 4, unit="digits", label="Chunks drawn", help="length of a chunk in the picture")
     items: int = knob(90, 2, 400, unit="sums", help="half of them grow by a digit")
@@ -44,12 +45,9 @@ class NumberChunks(Study):
 
     def steps(self, session, rng):
         seed = int(rng.initial_seed())
-        if self.who == ADDERS:
-            asked, each = self._adders(session, seed), AT_ONCE
-        else:
-            asked, each = self._few_shot(session, seed), 1
+        asked, each = (self._few_shot(session, seed), 1) if self.who == CHOSEN else (self._adders(session, seed), AT_ONCE)
         tallies: dict[str, dict] = {}
-        notes = {"of": self.items, "size": self.size, "who": self.who, "learned": learned() if self.who == ADDERS else {}}
+        notes = {"of": self.items, "size": self.size, "who": self.who, "learned": learned(self._names())}
         done, shown = 0, None
         while group := list(islice(asked, each)):
             for problem, answers in group:
@@ -62,9 +60,12 @@ class NumberChunks(Study):
             yield Step(emitted=[], notes={**notes, "done": done, "tallies": deepcopy(tallies), "shown": shown[1]})
 
     def _adders(self, session, seed: int) -> Iterator[tuple[Sum, dict[str, int | None]]]:
-        runners = {way: addition.adder(way, str(session.runner.device)) for way in DIRECTIONS}
+        runners = {way: addition.adder(name, str(session.runner.device)) for name in self._names() for way in addition.ways(name)}
         for problem in problems(self.items, self.digits, Random(2**41 + seed)):
             yield problem, {way: addition.answer(runner, problem, way) for way, runner in runners.items()}
+
+    def _names(self) -> tuple[str, ...]:
+        return {ADDERS: DIRECTIONS, READER: (addition.BOTH,), CHOSEN: ()}[self.who]
 
     def _few_shot(self, session, seed: int) -> Iterator[tuple[Sum, dict[str, int | None]]]:
         for problem, solved in few_shot(self.items, self.shots, seed):
@@ -85,8 +86,8 @@ class NumberChunks(Study):
         rows = {"a": problem.a, "b": problem.b, "sum": sum(problem)}
         cut = {way: {row: chunks(str(value), way, self.size) for row, value in rows.items()} for way in DIRECTIONS}
         for way, said in answers.items():
-            direction = "r2l" if way.endswith("r2l") else "l2r"
-            if way != "nosep":
+            direction = way[-3:]
+            if direction in DIRECTIONS:
                 cut[direction]["said"] = [] if said is None else chunks(str(said), direction, self.size)
         return cut
 
@@ -112,7 +113,11 @@ def tally(into: dict, problem: Sum, said: int | None) -> None:
         into["long"][place] += 1
 
 
-def learned() -> dict[str, list[dict]]:
-    """How the two models came to add: their accuracy along the training, from the figures that go with them."""
-    files = {way: parts.FOLDER / f"numbers-{way}.json" for way in DIRECTIONS}
-    return {way: json.loads(file.read_text(encoding="utf-8"))["curve"] for way, file in files.items() if file.is_file()}
+def learned(names: tuple[str, ...]) -> dict[str, list[tuple[int, dict]]]:
+    """How the models came to add, from the figures that go with them: for each way to cut (step, shares of right answers)."""
+    found = {}
+    for name in names:
+        figures = json.loads((parts.FOLDER / f"numbers-{name}.json").read_text(encoding="utf-8"))
+        for way in addition.ways(name):
+            found[way] = [(look["step"], look["accuracy"][way]) for look in figures["curve"]]
+    return found

@@ -40,7 +40,7 @@ def number_errors(trace: Trace, upto: int | None = None, *, theme: str = "light"
     edge = {"color": ink["edge"], "width": 1}
     highest = 0.04  # of the shares in the middle
     for way, tally in tallies.items():
-        colour, dash, symbol = _looks(way, ink)
+        colour, dash, symbol = looks(way, ink)
         mine = [row for row in table if row[0] == way]
         figure.add_bar(
             x=[KINDS[row[1]] for row in mine],
@@ -74,7 +74,7 @@ def number_errors(trace: Trace, upto: int | None = None, *, theme: str = "light"
     return figure
 
 
-def _looks(way: str, ink: dict) -> tuple[str, str, str]:
+def looks(way: str, ink: dict) -> tuple[str, str, str]:
     """Colour, dash and marker of a way to write numbers."""
     if way.endswith("r2l"):
         return ink["target"], "solid", "square"

@@ -1,4 +1,4 @@
-"""How the two models came to add: right answers along the training, by which side their numbers are cut from."""
+"""How the small adders came to add: right answers along the training, by which side their numbers are cut from."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import plotly.graph_objects as go
 from labkit.trace import Trace
 from labkit.views import read
 from labkit.views import theme as themes
+from labkit.views.number_errors import looks
 
 KINDS = {"same": "as long", "grows": "one longer"}
 COLUMNS = ("numbers", "sum", "step", "share right")
@@ -17,11 +18,10 @@ def rows(trace: Trace, upto: int | None = None) -> list[tuple]:
     shown = read.steps(trace, upto)
     learned = shown[-1].notes["learned"] if shown else {}
     found = []
-    for way, looks in learned.items():
+    for way, curve in learned.items():
         for kind in KINDS:
-            for look in looks:
-                shares = [of[kind] for digits, of in look.items() if digits != "step" and int(digits) >= 4]
-                found.append((way, kind, look["step"], sum(shares) / len(shares)))
+            for step, by_digits in curve:
+                found.append((way, kind, step, sum(of[kind] for of in by_digits.values()) / len(by_digits)))
     return found
 
 
@@ -32,18 +32,18 @@ def number_learning(trace: Trace, upto: int | None = None, *, theme: str = "ligh
     words = "The same steps, the same sums; longer numbers come in later."
     figure.update_layout(meta={"words": words if table else "The small adders bring their training along.", "height": 270})
     figure.update_layout(xaxis={"title": "step of the training"}, yaxis={"title": "share right", "range": [0, 1.03]})
-    for way, colour, symbol in (("r2l", "target", "square"), ("l2r", "draft", "circle")):
+    for way in dict.fromkeys(row[0] for row in table):
+        colour, _, symbol = looks(way, ink)
         for kind, name in KINDS.items():
             points = [row for row in table if row[:2] == (way, kind)]
-            if points:
-                figure.add_scatter(
-                    x=[row[2] for row in points],
-                    y=[row[3] for row in points],
-                    name=f"{way}, sum {name}",
-                    mode="lines+markers",
-                    line={"color": ink[colour], "width": 3, "dash": "solid" if kind == "same" else "dot"},
-                    marker={"size": 8, "symbol": symbol if kind == "same" else f"{symbol}-open"},
-                    hovertext=[f"{way}, step {row[2]:,}: {row[3]:.0%}" for row in points],
-                    hoverinfo="text",
-                )
+            figure.add_scatter(
+                x=[row[2] for row in points],
+                y=[row[3] for row in points],
+                name=f"{way}, sum {name}",
+                mode="lines+markers",
+                line={"color": colour, "width": 3, "dash": "solid" if kind == "same" else "dot"},
+                marker={"size": 8, "symbol": symbol if kind == "same" else f"{symbol}-open"},
+                hovertext=[f"{way}, step {row[2]:,}: {row[3]:.0%}" for row in points],
+                hoverinfo="text",
+            )
     return figure

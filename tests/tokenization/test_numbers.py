@@ -11,7 +11,18 @@ import pytest
 from labkit.errors import KnobError
 from labkit.tokenization import addition
 from labkit.tokenization.addition import BOTH, END, EQUALS, IDS, MARK, PIECES, PLUS, REPEATED, sides, value, ways
-from labkit.tokenization.numbers import FORMATS, Numbers, Sum, carries, chunks, few_shot, problems, prompt, read, written
+from labkit.tokenization.numbers import (
+    FORMATS,
+    Numbers,
+    Sum,
+    carries,
+    chunks,
+    few_shot,
+    problems,
+    prompt,
+    read,
+    written,
+)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4])
