@@ -70,7 +70,7 @@ class TensorBleu(Study):
     batch: int = knob(1024, 1, 1024, unit="sentences", help="the largest that is timed", scale="log")
     references: int = knob(1, 1, 8, help="a sentence, when timed")
     tokens: int = knob(20, 4, 32, unit="tokens", help="length of a text")
-    texts: int = knob(6, 1, 24, help="held-out texts, one a step")
+    texts: int = knob(10, 1, 24, help="held-out texts, one a step")
 
     def steps(self, session, rng):
         pairs: list[tuple[list[int], list[int]]] = []

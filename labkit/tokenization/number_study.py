@@ -48,15 +48,15 @@ class NumberChunks(Study):
         asked, each = (self._few_shot(session, seed), 1) if self.who == CHOSEN else (self._adders(session, seed), AT_ONCE)
         tallies: dict[str, dict] = {}
         notes = {"of": self.items, "size": self.size, "who": self.who, "learned": learned(self._names())}
-        done, shown = 0, None
+        done, shown = 0, (0, None)
         while group := list(islice(asked, each)):
             for problem, answers in group:
                 done += 1
                 for way, said in answers.items():
                     tally(tallies.setdefault(way, fresh()), problem, said)
-                wrong = any(said != sum(problem) for said in answers.values())
-                if shown is None or wrong or shown[0] < done - 6:  # the last that went wrong stays for a while
-                    shown = done, self._drawn(problem, answers)
+                telling = 1 + 2 * problem.grows + any(said != sum(problem) for said in answers.values())
+                if telling >= shown[0]:
+                    shown = telling, self._drawn(problem, answers)
             yield Step(emitted=[], notes={**notes, "done": done, "tallies": deepcopy(tallies), "shown": shown[1]})
 
     def _adders(self, session, seed: int) -> Iterator[tuple[Sum, dict[str, int | None]]]:

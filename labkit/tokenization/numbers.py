@@ -79,14 +79,16 @@ def number(digits: int, rng: Random) -> int:
     return rng.randrange(10 ** (digits - 1), 10**digits)
 
 
+def equals(digits: int, grow: bool, rng: Random) -> Sum:
+    """A sum of two numbers of `digits` digits each, one digit longer than they are or not."""
+    while (drawn := Sum(number(digits, rng), number(digits, rng))).grows != grow:
+        pass
+    return drawn
+
+
 def problems(count: int, digits: int, rng: Random) -> list[Sum]:
     """Sums of two numbers of `digits` digits each; every second one grows by a digit."""
-    found: list[Sum] = []
-    while len(found) < count:
-        drawn = Sum(number(digits, rng), number(digits, rng))
-        if drawn.grows == bool(len(found) % 2):
-            found.append(drawn)
-    return found
+    return [equals(digits, bool(turn % 2), rng) for turn in range(count)]
 
 
 def few_shot(count: int, shots: int, seed: int = 0) -> Iterator[tuple[Sum, list[Sum]]]:

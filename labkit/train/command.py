@@ -180,7 +180,7 @@ def adadec(
 @app.command(epilog="Example: labkit train numbers --only r2l --threads 1")
 def numbers(
     only: Annotated[str, typer.Option(help="One of them: l2r, r2l or both (reads either way).")] = "",
-    steps: Annotated[int, typer.Option(help="Optimizer steps of 256 sums.")] = 1000,
+    steps: Annotated[int, typer.Option(help="Optimizer steps of 256 sums.")] = 1300,
     device: Device = "cpu",
     threads: Threads = None,
     seed: Seed = 0,

@@ -2,8 +2,10 @@
 
 A token's vector is the sum of its digits' vectors, one for every digit at every place of a chunk of one, two or three, and of one
 of its own, which begins at zero. So the models need not find out from a few minutes of sums how the thousand three-digit tokens
-are spelled, which a large model knows from its text. What is saved is the sum: a plain Llama. Sums grow longer as the run goes
-on. A third model reads numbers cut either way, and learns to repeat a question that was cut from the left cut from the right.
+are spelled, which a large model knows from its text. What is saved is the sum: a plain Llama.
+
+Numbers grow longer as the run goes on. Half of the sums are of equally long numbers, and of these every second one is a digit
+longer. A third model reads numbers cut either way, and learns to repeat in r2l form what was asked in l2r form.
 """
 
 from __future__ import annotations
@@ -36,14 +38,15 @@ from labkit.tokenization.addition import (
     value,
     ways,
 )
-from labkit.tokenization.numbers import DIRECTIONS, Sum, number, problems
+from labkit.tokenization.numbers import DIRECTIONS, Sum, equals, number, problems
 from labkit.train.card import write_card
 from labkit.train.checkpoint import load_checkpoint, read_state, save_checkpoint
 from labkit.train.device import fast_dtype, keep_freed_memory
+from labkit.train.pretrain import needs_muon
 from labkit.train.tokens import cache_folder
 
 NAMES = (*DIRECTIONS, BOTH)
-STEPS = 1000
+STEPS = 1300
 BATCH = 256  # sums a step
 RATE = 3e-3  # of Muon and of the digits' vectors; falls to zero over the last 30 %
 OWN_RATE = 0.1  # of RATE: of the vector that a token has for itself, which it is seen too seldom to learn fast
@@ -104,9 +107,9 @@ class Adder:
         low, high = [(low, high) for share, low, high in PHASES if self.done >= share * self.steps][-1]
         rows = []
         for _ in range(BATCH):
-            digits = rng.randint(low, high)
-            other = digits if rng.random() < 0.5 else rng.randint(low, high)
-            drawn = Sum(number(digits, rng), number(other, rng))
+            digits, other = rng.randint(low, high), rng.randint(low, high)
+            same = rng.random() < 0.5
+            drawn = equals(digits, rng.random() < 0.5, rng) if same else Sum(number(digits, rng), number(other, rng))
             rows.append(sides(drawn, self.ways[0] if len(self.ways) == 1 else rng.choice(self.ways)))
         width = max(len(asked) + len(due) for asked, due in rows) - 1
         inputs, wanted = torch.full((2, BATCH, width), PAD)
@@ -196,6 +199,7 @@ def train_numbers(
         raise ValueError(f"there is no model {unknown[0]!r}: choose l2r, r2l or both")
     if steps < WARMUP:
         raise ValueError(f"{steps} steps are asked for: give at least {WARMUP}")
+    needs_muon()
     if threads is not None:
         torch.set_num_threads(threads)
     keep_freed_memory()

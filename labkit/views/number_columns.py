@@ -40,7 +40,7 @@ def number_columns(trace: Trace, upto: int | None = None, *, theme: str = "light
     """Left and right the same sum; a box is a chunk, its tint says which chunk it is as the cutter counts."""
     ink, shown = themes.colours(theme), read.steps(trace, upto)
     titles = list(WAYS.values())
-    figure = make_subplots(1, 2, horizontal_spacing=0.07, subplot_titles=titles, figure=go.Figure(layout={"template": {}}))
+    figure = make_subplots(1, 2, horizontal_spacing=0.13, subplot_titles=titles, figure=go.Figure(layout={"template": {}}))
     figure.update_annotations(font={"size": 13, "color": ink["ink-2"]})
     figure.update_layout(title="Do the chunks stand in columns?", showlegend=False, barmode="overlay")
     found = shown[-1].notes["shown"] if shown else {}
@@ -109,5 +109,5 @@ def _words(found: dict) -> str:
     verdicts = []
     for way, name in WAYS.items():
         if "said" in found[way]:
-            verdicts.append(f"{name} {'right' if found[way]['said'] == found[way]['sum'] else 'wrong'}")
-    return f"Here {said}. The model's answer: {', '.join(verdicts)}. Hatched: wrong digits."
+            verdicts.append(f"{'right' if found[way]['said'] == found[way]['sum'] else 'wrong'} {name}")
+    return f"Here {said}. The answer is {', '.join(verdicts)}. Hatched: wrong digits."

@@ -33,7 +33,7 @@ def number_errors(trace: Trace, upto: int | None = None, *, theme: str = "light"
     figure = make_subplots(1, 3, horizontal_spacing=0.07, figure=go.Figure(layout={"template": {}}))
     figure.update_layout(title="Which sums go wrong, and where?", barmode="group")
     figure.update_layout(meta={"words": _words(table), "height": 310}, yaxis={"title": "share wrong"})
-    for number, words in (("", "the sum is"), ("2", "digit of the answer, from the left"), ("3", "carries in the sum")):
+    for number, words in (("", "the sum is"), ("2", "digit, from the left"), ("3", "carries")):
         figure.update_layout({f"xaxis{number}": {"title": words, "dtick": 1 if number else None}})
         figure.update_layout({f"yaxis{number}": {"range": [0, 1]}})
     tallies = shown[-1].notes["tallies"] if shown else {}

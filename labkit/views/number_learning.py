@@ -8,6 +8,7 @@ from labkit.trace import Trace
 from labkit.views import read
 from labkit.views import theme as themes
 from labkit.views.number_errors import looks
+from labkit.views.number_errors import rows as tallied
 
 KINDS = {"same": "as long", "grows": "one longer"}
 COLUMNS = ("numbers", "sum", "step", "share right")
@@ -26,10 +27,11 @@ def rows(trace: Trace, upto: int | None = None) -> list[tuple]:
 
 
 def number_learning(trace: Trace, upto: int | None = None, *, theme: str = "light") -> go.Figure:
-    """Share of right sums of numbers of four to nine digits against the step of the training."""
+    """Share of right sums of numbers of four to nine digits against the step of the training; behind it the sums of this run."""
     ink, table = themes.colours(theme), rows(trace, upto)
+    now = {row[:2]: 1 - row[4] for row in tallied(trace, upto)}
     figure = go.Figure(layout={"template": {}, "title": "Which one learns sooner?"})
-    words = "The same steps, the same sums; longer numbers come in later."
+    words = "The same steps, the same sums; longer numbers come in later. Stars: the sums of this run, by the trained models."
     figure.update_layout(meta={"words": words if table else "The small adders bring their training along.", "height": 270})
     figure.update_layout(xaxis={"title": "step of the training"}, yaxis={"title": "share right", "range": [0, 1.03]})
     for way in dict.fromkeys(row[0] for row in table):
@@ -46,4 +48,15 @@ def number_learning(trace: Trace, upto: int | None = None, *, theme: str = "ligh
                 hovertext=[f"{way}, step {row[2]:,}: {row[3]:.0%}" for row in points],
                 hoverinfo="text",
             )
+            if (way, kind) in now:
+                star = {"size": 13, "symbol": "star" if kind == "same" else "star-open", "color": colour}
+                figure.add_scatter(
+                    x=[1.04 * points[-1][2]],
+                    y=[now[way, kind]],
+                    mode="markers",
+                    marker=star,
+                    showlegend=False,
+                    hovertext=f"{way}, sum {name}, these sums: {now[way, kind]:.0%}",
+                    hoverinfo="text",
+                )
     return figure

@@ -78,24 +78,28 @@ def test_error_rates_are_the_tallies(added, look):
         assert [one.name for one in bars] == ["l2r", "r2l"]
         for one in bars:
             tally = tallies[one.name]
-            assert list(one.y) == [1 - tally[kind][0] / tally[kind][1] for kind in ("same", "grows")]
+            assert list(one.y) == pytest.approx([1 - tally[kind][0] / tally[kind][1] for kind in ("same", "grows")])
         lines = [one for one in views.view("number_errors")(added, upto, theme=look).data if one.type == "scatter"]
         for one, kind in zip(lines, ("places", "carries") * 2):
             tally = tallies[one.name]
             if kind == "places":
                 assert list(one.y) == [wrong / of for wrong, of in zip(tally["places"], tally["long"]) if of]
             else:
-                assert list(one.y) == [1 - right / of for right, of in tally["carries"] if of]
+                assert list(one.y) == pytest.approx([1 - right / of for right, of in tally["carries"] if of])
     assert sum(row[3] for row in number_errors.rows(added)) == 2 * 12
 
 
 def test_learning_curves_are_the_parts_figures(added):
     figure = views.view("number_learning")(added)
     curves = added.steps[-1].notes["learned"]
-    assert [one.name for one in figure.data] == [f"{way}, sum {kind}" for way in curves for kind in ("as long", "one longer")]
+    lines = [one for one in figure.data if one.mode != "markers"]
+    assert [one.name for one in lines] == [f"{way}, sum {kind}" for way in curves for kind in ("as long", "one longer")]
     step, shares = curves["l2r"][-1]
-    assert figure.data[0].x[-1] == step
-    assert figure.data[0].y[-1] == pytest.approx(sum(of["same"] for of in shares.values()) / len(shares))
+    assert lines[0].x[-1] == step
+    tallies = added.steps[-1].notes["tallies"]
+    stars = [one.y[0] for one in figure.data if one.mode == "markers"]
+    assert stars == pytest.approx([tallies[way][kind][0] / tallies[way][kind][1] for way in curves for kind in ("same", "grows")])
+    assert lines[0].y[-1] == pytest.approx(sum(of["same"] for of in shares.values()) / len(shares))
 
 
 @pytest.mark.parametrize("look", ["light", "dark"])
