@@ -75,10 +75,11 @@ class NumberChunks(Study):
     def _written(self, session, text: str) -> int | None:
         """The number that the chosen model writes greedily behind a prompt, up to the line's end."""
         ids = session.vocabulary.encode(text)
-        other, said = session.open(ids[-(session.runner.context - ANSWER) :]), ""
-        while "\n" not in said and len(other.ids) < len(ids) + ANSWER:
-            other.push(int(other.logits.argmax()))
-            said = session.vocabulary.decode(other.ids[len(ids) :])
+        other, written, said = session.open(ids[-(session.runner.context - ANSWER) :]), [], ""
+        while "\n" not in said and len(written) < ANSWER:
+            written.append(int(other.logits.argmax()))
+            other.push(written[-1])
+            said = session.vocabulary.decode(written)
         return read(said)
 
     def _drawn(self, problem: Sum, answers: dict[str, int | None]) -> dict:

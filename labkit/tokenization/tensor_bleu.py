@@ -44,25 +44,30 @@ def ngram_counts(candidates: Tensor, references: Tensor, max_n: int = 4, pad: in
     lengths = present.sum(-1)
     numbers, bits = _small((texts + 1).masked_fill_(~present, 0), max_n)  # 0 = no token
     windows = F.pad(numbers, (0, max_n - 1)).unfold(-1, max_n, 1)  # [B, 1 + R, W, max_n], one begins everywhere
-    keys = windows[..., 0]
+    keys = windows[..., 0].clone()
     for n in range(1, max_n):
-        keys = keys << bits | windows[..., n]
+        keys.bitwise_left_shift_(bits).bitwise_or_(windows[..., n])
     keys, order = keys.flatten(1).sort()  # one row a sentence, its candidate first
     own, size = order < width, keys.numel() + 1
     shelf = order.int().div_(width, rounding_mode="floor").mul_(size)  # of the table: the candidate's, then the references'
     fresh = torch.ones_like(own)  # does another n-gram begin here?
     whole = torch.ones_like(own)  # is it one without padding?
-    found = []
+    matches, totals = [], []
     for n in range(max_n):
         heads = keys >> bits * (max_n - 1 - n)  # the first n + 1 tokens of the windows
         torch.ne(heads[:, 1:], heads[:, :-1], out=fresh[:, 1:])
-        whole &= heads & (1 << bits) - 1 > 0
-        ids = fresh.flatten().cumsum(0, dtype=torch.int32).view_as(keys)
-        table = torch.bincount((ids + shelf).flatten(), minlength=(1 + several) * size).view(1 + several, size)
-        clipped = torch.minimum(table[0], table[1:].amax(0))
-        found += [clipped.index_select(0, ids.flatten()).view_as(keys).mul_(fresh & whole).sum(1), (own & whole).sum(1)]
-    found = torch.stack(found, 1)
-    return Counts(found[:, ::2], found[:, 1::2], lengths[:, 0], _closest(lengths[:, 0], lengths[:, 1:], first))
+        whole &= heads.bitwise_and_((1 << bits) - 1) > 0
+        ids = fresh.flatten().cumsum(0, dtype=torch.int32).view_as(keys)  # of the n-grams, from 1, sentence by sentence
+        ends = ids[:, -1].long()  # the last one of every sentence
+        places = ids.add(shelf).masked_fill_(~whole, 0)  # nobody's place is 0
+        table = torch.bincount(places.flatten(), minlength=(1 + several) * size).view(1 + several, size)
+        table[0, 0] = 0
+        most = table[1:].amax(0)
+        clipped = torch.minimum(table[0], most, out=most).cumsum_(0)[ends]
+        matches.append(clipped.diff(prepend=clipped.new_zeros(1)))
+        totals.append((own & whole).sum(1))
+    closest = _closest(lengths[:, 0], lengths[:, 1:], first)
+    return Counts(torch.stack(matches, 1), torch.stack(totals, 1), lengths[:, 0], closest)
 
 
 def sentence_bleu(
@@ -161,9 +166,13 @@ def _wide(ids: Tensor, width: int, pad: int) -> Tensor:
 def _small(tokens: Tensor, max_n: int) -> tuple[Tensor, int]:
     """`tokens` [B, 1 + R, W] so small that `max_n` of them fit into one number, and their bits; 0 stays 0.
 
-    Ids that are too large are numbered anew in each sentence, in their order. Raises `KnobError` when it is too long for that.
+    Ids that are too large are numbered anew in each sentence, in their order. Raises `KnobError` when it is too long for that,
+    and on ids below 0.
     """
-    bits = int(tokens.max()).bit_length()
+    least, most = tokens.aminmax()
+    if least < 0:
+        raise KnobError(f"One of the tokens is {int(least) - 1}: give ids of 0 or more, and name the id that pads.")
+    bits = int(most).bit_length()
     if bits * max_n <= _BITS:
         return tokens, bits
     ordered, order = F.pad(tokens.flatten(1), (1, 0)).sort()  # a 0 in front takes the number 0
@@ -179,6 +188,7 @@ def _small(tokens: Tensor, max_n: int) -> tuple[Tensor, int]:
 def _check(candidates: Tensor, references: Tensor, max_n: int) -> None:
     if max_n not in (1, 2, 3, 4):
         raise KnobError(f"The longest n-gram is {max_n!r}: choose 1 to 4.")
-    if candidates.ndim != 2 or references.ndim != 3 or len(candidates) != len(references) or not references.shape[1]:
+    fit = candidates.ndim == 2 and references.ndim == 3 and len(candidates) == len(references)
+    if not fit or 0 in (*candidates.shape, *references.shape):
         shapes = f"{list(candidates.shape)} and {list(references.shape)}"
-        raise KnobError(f"The shapes are {shapes}: give candidates [B, L] and references [B, R, K] with at least one each.")
+        raise KnobError(f"The shapes are {shapes}: give candidates [B, L] and references [B, R, K], none of them empty.")

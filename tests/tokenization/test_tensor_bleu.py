@@ -208,6 +208,8 @@ def test_bad_input_is_refused_in_a_sentence():
     ids, inner = torch.ones(2, 5, dtype=torch.int64), torch.ones(2, 1, 5, dtype=torch.int64)
     for wrong, choices in (
         ("shapes are", {"references": inner[0]}),
+        ("shapes are", {"references": inner[:, :0]}),
+        ("One of the tokens is -7", {"references": inner - 8}),
         ("longest n-gram is 5", {"max_n": 5}),
         ("smoothing is 'half'", {"smoothing": "half"}),
         ("weights are", {"weights": (1.0,)}),
