@@ -70,6 +70,7 @@ def number_errors(trace: Trace, upto: int | None = None, *, theme: str = "light"
                 **style,
             )
         highest = max([highest, *(point[1] for point in places)])
+    figure.update_layout(yaxis={"range": [0, min(1, 1.1 * max((row[6] for row in table), default=1))]})
     figure.update_layout(yaxis2={"range": [0, 1.15 * highest]})
     return figure
 

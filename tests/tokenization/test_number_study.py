@@ -10,7 +10,7 @@ import pytest
 from labkit import parts
 from labkit.run import run
 from labkit.tokenization import addition, number_study
-from labkit.tokenization.number_study import CHOSEN, READER, fresh, tally
+from labkit.tokenization.number_study import ADDERS, CHOSEN, READER, fresh, tally
 from labkit.tokenization.numbers import Sum, few_shot, problems, prompt, read
 from labkit.trace import Request, Step
 
@@ -30,19 +30,19 @@ def test_an_answer_is_counted_where_it_went_wrong():
     assert counted["same"] == [1, 1] and counted["carries"][0] == [1, 1] and counted["long"][2] == 4
 
 
-@pytest.mark.parametrize(("who", "ways"), [({}, ("l2r", "r2l")), ({"who": READER}, addition.ways(addition.BOTH))])
+@pytest.mark.parametrize(("who", "ways"), [(ADDERS, ("l2r", "r2l")), (READER, addition.ways(addition.BOTH))])
 def test_small_adders_are_asked_the_same_sums(shipped32, who, ways):
-    steps = frames(shipped32, items=7, digits=6, **who)
+    steps = frames(shipped32, items=7, digits=6, who=who)
     assert [step.notes["done"] for step in steps] == [3, 6, 7] and steps[0].notes["of"] == 7
     due = {way: fresh() for way in ways}
-    runners = {way: addition.adder(addition.BOTH if who else way) for way in ways}
+    runners = {way: addition.adder(addition.BOTH if who == READER else way) for way in ways}
     for problem in problems(7, 6, Random(2**41 + 4)):
         for way in ways:
             tally(due[way], problem, addition.answer(runners[way], problem, way))
     assert steps[-1].notes["tallies"] == due
     assert sum(sum(of[kind][1] for kind in ("same", "grows")) for of in steps[0].notes["tallies"].values()) == 3 * len(ways)
     assert list(steps[-1].notes["learned"]) == list(ways)
-    file = parts.FOLDER / f"numbers-{addition.BOTH if who else 'r2l'}.json"
+    file = parts.FOLDER / f"numbers-{addition.BOTH if who == READER else 'r2l'}.json"
     figures = json.loads(file.read_text())
     assert steps[-1].notes["learned"]["r2l"][-1] == (figures["steps"], figures["curve"][-1]["accuracy"]["r2l"])
 

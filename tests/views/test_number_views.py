@@ -75,18 +75,18 @@ def test_error_rates_are_the_tallies(added, look):
     for upto in (1, None):
         tallies = added.steps[(upto or len(added.steps)) - 1].notes["tallies"]
         bars = [one for one in views.view("number_errors")(added, upto, theme=look).data if one.type == "bar"]
-        assert [one.name for one in bars] == ["l2r", "r2l"]
+        assert [one.name for one in bars] == ["l2r", "r2l", "l2r, repeated"]
         for one in bars:
             tally = tallies[one.name]
             assert list(one.y) == pytest.approx([1 - tally[kind][0] / tally[kind][1] for kind in ("same", "grows")])
         lines = [one for one in views.view("number_errors")(added, upto, theme=look).data if one.type == "scatter"]
-        for one, kind in zip(lines, ("places", "carries") * 2):
+        for one, kind in zip(lines, ("places", "carries") * 3):
             tally = tallies[one.name]
             if kind == "places":
                 assert list(one.y) == [wrong / of for wrong, of in zip(tally["places"], tally["long"]) if of]
             else:
                 assert list(one.y) == pytest.approx([1 - right / of for right, of in tally["carries"] if of])
-    assert sum(row[3] for row in number_errors.rows(added)) == 2 * 12
+    assert sum(row[3] for row in number_errors.rows(added)) == 3 * 12
 
 
 def test_learning_curves_are_the_parts_figures(added):
