@@ -2,6 +2,8 @@
 
 Candidates are pieces of held-out code, references the same with a third of the tokens drawn anew. All score every batch in turn,
 in one run; what is printed are medians, and the median of the rounds' ratios. They must agree, and the bench says how well.
+Freed memory is kept for the next use, as in training, where such scores are wanted: without that, pages are asked for anew in
+every round, and tensors lose a quarter of their lead. Never run on a GPU.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from labkit.errors import KnobError
 from labkit.models import device_of, folder_of
 from labkit.prompts import heldout
 from labkit.tokenization.tensor_bleu import sentence_bleu
+from labkit.train.device import keep_freed_memory
 
 CHANGED = 0.3  # of a reference's tokens
 SMOOTHING = "floor"  # one that all three have
@@ -62,6 +65,7 @@ def scorers(candidates: torch.Tensor, references: torch.Tensor, device: str) -> 
 def bench(sentences: int = 512, length: int = 64, references: int = 1, repeats: int = 9, device: str = "") -> dict[str, Any]:
     """Time the three on one batch; plain data, one row each. The first round warms up and is thrown away."""
     place = device_of(device)
+    keep_freed_memory()
     playing = scorers(*batch_of(sentences, length, references), str(place))
     spent: dict[str, list[float]] = {name: [] for name in playing}
     scores = {}
