@@ -268,6 +268,17 @@ def bench_growth(context: typer.Context) -> None:
     growing(context.args, prog_name="labkit bench growth")
 
 
+@bench.command("tensorbleu", **HANDED_ON)
+def bench_tensorbleu(context: typer.Context) -> None:
+    """Time BLEU of a batch in tensors against NLTK and sacrebleu.
+
+    Example: labkit bench tensorbleu --json
+    """
+    from labkit.bench.tensorbleu import app as scoring
+
+    scoring(context.args, prog_name="labkit bench tensorbleu")
+
+
 @bench.command("ui")
 def bench_ui(
     repeats: Annotated[int, typer.Option(help="How often each thing is timed.")] = 40,

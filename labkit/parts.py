@@ -1,5 +1,5 @@
 """Small trained parts that go with a model: a head, an adapter, a table. Each fits one set of weights, or one tokenizer, and
-says which."""
+says which; a small model of its own fits none."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from labkit.paths import DATA
 
 FOLDER = DATA / "models" / "parts"
 WEIGHTS, TOKENIZER = "*.safetensors", "tokenizer.json"  # the files of a model that a part may be bound to
+ALONE = ""  # the model of a part that is a model of its own
 
 
 @cache
@@ -31,10 +32,10 @@ def fingerprint(model: str, of: str = WEIGHTS) -> str:
 
 
 def save(name: str, tensors: dict[str, Tensor], model: str, figures: dict, folder: Path = FOLDER, of: str = WEIGHTS) -> Path:
-    """Write the part `name`, trained for `model` (`of`: its WEIGHTS or its TOKENIZER), with its figures; returns its file."""
+    """Write the part `name`, trained for `model` (`of`: its WEIGHTS or its TOKENIZER; or ALONE), with its figures; its file."""
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"{name}.safetensors"
-    about = {"model": fingerprint(model, of), "of": of, "figures": json.dumps(figures)}
+    about = {"model": fingerprint(model, of) if model else ALONE, "of": of, "figures": json.dumps(figures)}
     save_file({key: tensor.contiguous().cpu() for key, tensor in tensors.items()}, file, about)
     (folder / f"{name}.json").write_text(json.dumps({"model": model, **figures}, indent=1) + "\n", encoding="utf-8")
     return file
@@ -46,16 +47,25 @@ def load(name: str, runner, folder: Path = FOLDER) -> dict[str, Tensor]:
     Raises `ModelError` when there is no such part, or when it was trained for other weights (or another tokenizer) than the
     runner's.
     """
-    return _read(name, getattr(runner, "name", ""), runner.device, folder)
+    return _read(name, getattr(runner, "name", None), runner.device, folder)
 
 
-def _read(name: str, own: str, device: torch.device, folder: Path) -> dict[str, Tensor]:
+def load_alone(name: str, device: torch.device, folder: Path = FOLDER, trainer: str = "") -> dict[str, Tensor]:
+    """The tensors of the part `name` that is a model of its own, as `load` gives them. Raises `ModelError` as it does.
+
+    `trainer`: the command that makes it, where that has another name.
+    """
+    return _read(name, ALONE, device, folder, trainer)
+
+
+def _read(name: str, own: str | None, device: torch.device, folder: Path, trainer: str = "") -> dict[str, Tensor]:
     file = folder / f"{name}.safetensors"
     if not file.is_file():
-        raise ModelError(f"The trained part {name!r} is not here: make it with `labkit train {name}`.")
+        raise ModelError(f"The trained part {name!r} is not here: make it with `labkit train {trainer or name}`.")
     with safe_open(file, "pt") as part:
-        if not own or part.metadata().get("model") != fingerprint(own, part.metadata().get("of", WEIGHTS)):
-            model = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))["model"]
+        wanted = ALONE if own == ALONE else own and fingerprint(own, part.metadata().get("of", WEIGHTS))
+        if part.metadata().get("model") != wanted:
+            model = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))["model"] or "no other model"
             raise ModelError(
                 f"The trained part {name!r} belongs to {model} and {own or 'this model'!r} is in use: choose {model}, "
                 f"or make a part of its own with `labkit train {name}`."

@@ -44,3 +44,16 @@ def test_a_table_of_tokens_fits_every_model_with_that_tokenizer(tmp_path):
     assert parts.load("odd", runner("lab-target"), tmp_path)["counts"].tolist() == [0, 1]
     with pytest.raises(ModelError, match="belongs to lab-draft"):
         parts.load("odd", runner(str(tmp_path)), tmp_path)
+
+
+def test_a_model_of_its_own_fits_no_other(tmp_path):
+    parts.save("odd", {"weight": torch.ones(2)}, parts.ALONE, {}, tmp_path)
+    assert parts.load_alone("odd", CPU, tmp_path)["weight"].tolist() == [1, 1]
+    for other in (runner(), SimpleNamespace(device=CPU)):
+        with pytest.raises(ModelError, match="belongs to no other model"):
+            parts.load("odd", other, tmp_path)
+    parts.save("bound", {"weight": torch.ones(2)}, "lab-draft", {}, tmp_path)
+    with pytest.raises(ModelError, match="belongs to lab-draft"):
+        parts.load_alone("bound", CPU, tmp_path)
+    with pytest.raises(ModelError, match="`labkit train odds`"):
+        parts.load_alone("even", CPU, tmp_path, trainer="odds")

@@ -116,7 +116,8 @@ def _trained_parts(folder: Path) -> str:
     text += _row("part", "for", "size", "what it is and measured") + "|---|---|---|---|\n"
     for file in sorted(folder.glob("*.json")):
         figures, weights = read_json(folder, file.name), file.with_suffix(".safetensors")
-        text += _row(file.stem, figures["model"], f"{weights.stat().st_size / 1000:.0f} kB", figures.get("summary", ""))
+        model = figures["model"] or "itself"
+        text += _row(file.stem, model, f"{weights.stat().st_size / 1000:.0f} kB", figures.get("summary", ""))
     return text
 
 

@@ -343,3 +343,20 @@ def adaspec(
 
     with refusals():
         typer.echo(f"written: {train_adaspec(out, width=width, steps=steps, seeds=seeds, device=device, report=typer.echo)}")
+
+
+@app.command(epilog="Example: labkit train numbers --only r2l --threads 1")
+def numbers(
+    only: Annotated[str, typer.Option(help="One of them: l2r, r2l or both (reads either way).")] = "",
+    steps: Annotated[int, typer.Option(help="Optimizer steps of 256 sums.")] = 1300,
+    device: Device = "cpu",
+    threads: Threads = None,
+    seed: Seed = 0,
+) -> None:
+    """Train models to add that cut numbers from the left, from the right, or either way (P087); a stopped run goes on."""
+    from labkit.train.numbers import NAMES, train_numbers
+
+    choices = {"device": device, "threads": threads, "seed": seed}
+    with refusals():
+        files = train_numbers((only,) if only else NAMES, steps, **choices, report=typer.echo)
+    typer.echo("\n".join(f"written: {file}" for file in files))

@@ -183,13 +183,18 @@ class Trainer:
         self.needles = Windows(self.tokens.needles, 2048, plan.seed)
 
 
+def needs_muon() -> None:
+    """Raises ValueError when PyTorch is too old to have Muon."""
+    if not hasattr(torch.optim, "Muon"):
+        raise ValueError(f"training needs PyTorch 2.9 or newer for its optimizer Muon; this is {torch.__version__}")
+
+
 def make_optimizers(model: nn.Module, rate: float) -> dict[str, torch.optim.Optimizer]:
     """Muon (weight decay 0.1, AdamW's update size) for the blocks' matrices; AdamW without decay for the rest.
 
     Raises ValueError when PyTorch is too old to have Muon.
     """
-    if not hasattr(torch.optim, "Muon"):
-        raise ValueError(f"training needs PyTorch 2.9 or newer for its optimizer Muon; this is {torch.__version__}")
+    needs_muon()
     matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
     others = [p for name, p in model.named_parameters() if p.ndim != 2 or "embed" in name]
     muon = torch.optim.Muon(matrices, lr=rate, weight_decay=0.1, momentum=0.95, adjust_lr_fn="match_rms_adamw")

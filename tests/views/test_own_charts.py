@@ -24,6 +24,8 @@ LATER = {  # knobs, and steps until all of its charts have changed
     "pause-or-try": ({"texts": 2, "places": 2, "tokens": 8}, 12),
     "premiums": ({}, 8),
     "truncations": ({"texts": 2, "tokens": 8}, 5),
+    "number-chunks": ({"digits": 9, "items": 18}, 6),
+    "tensorbleu": ({"texts": 2, "tokens": 8, "batch": 16}, 5),
 }
 HEAVIEST = 400_000  # characters of a figure; it crosses to the page on every step
 TAG = re.compile(r"<(?!/?(?:br|s|b|i)>)")
