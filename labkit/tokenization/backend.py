@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from functools import cache, cached_property, lru_cache
+from pathlib import Path
 
 from tokenizers import Tokenizer
 from tokenizers import models as kinds
@@ -52,6 +54,13 @@ class Backend(Segmenter):
         return [(spelled(left), spelled(right)) for left, right in model.get("merges", ())] or None
 
 
+def load(file: str) -> Tokenizer:
+    """A saved tokenizer, from a JSON file or a gzipped one."""
+    if file.endswith(".gz"):
+        return Tokenizer.from_str(gzip.decompress(Path(file).read_bytes()).decode())
+    return Tokenizer.from_file(file)
+
+
 @cache
 def read(name: str) -> Tokenizer:
     """A saved tokenizer of the lab, by the name of its file."""
@@ -61,7 +70,7 @@ def read(name: str) -> Tokenizer:
 @cache
 def merges_within(file: str, types: int) -> int:
     """How many merges of a saved BPE a vocabulary of `types` holds, its bytes among them; two merges may make one type."""
-    model = json.loads(Tokenizer.from_file(file).to_str())["model"]
+    model = json.loads(load(file).to_str())["model"]
     made = [left + right for left, right in model["merges"]]
     known = set(model["vocab"]) - set(made)
     for count, name in enumerate(made):
@@ -74,7 +83,7 @@ def merges_within(file: str, types: int) -> int:
 @lru_cache(32)
 def shortened(file: str, merges: int) -> Tokenizer:
     """A saved BPE with only its first `merges` merges: what training would have given, had it stopped there."""
-    whole = Tokenizer.from_file(file)
+    whole = load(file)
     model = json.loads(whole.to_str())["model"]
     pairs = [tuple(pair) for pair in model["merges"][:merges]]
     later = {left + right for left, right in model["merges"][merges:]} - {left + right for left, right in pairs}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from labkit.knobs import knob
 from labkit.tokenization.backend import FOLDER, Backend, shortened
 
-FILE = "superwords"
+FILE = "superwords.json.gz"
 SIZE, TRANSITION = 12_000, 7_000  # entries; from the transition on, merges may cross the spaces
 
 
@@ -23,4 +23,4 @@ class Superwords(Backend):
 
     @property
     def tokenizer(self):
-        return shortened(str(FOLDER / f"{FILE}.json"), self.size - 256)
+        return shortened(str(FOLDER / FILE), self.size - 256)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ from labkit.tokenization.bpe import LINE, tokenizer_of, train_superwords
 from labkit.tokenization.languages import locales, to_learn
 from labkit.tokenization.superwords import FILE, SIZE, TRANSITION
 from labkit.tokenization.texts import domain
+from labkit.train.tokenizers import compact
 
 KILOBYTES = {"python": 500, "css": 150, "c++": 200, "legal": 300}
 
@@ -34,10 +36,10 @@ def train_superword_tokenizer(
     held_out = {name: "".join(domain(name, 100, held_out=True)) for name in KILOBYTES}
     rates = {name: round(len(text.encode()) / len(tokenizer.encode(text).ids), 3) for name, text in held_out.items()}
     folder.mkdir(parents=True, exist_ok=True)
-    file = folder / f"{FILE}.json"
-    file.write_text(json.dumps(json.loads(tokenizer.to_str()), ensure_ascii=False, separators=(",", ":")), encoding="utf-8")
+    file = folder / FILE
+    file.write_bytes(gzip.compress(compact(tokenizer).encode(), mtime=0))
     figures = {"size": size, "transition": transition, "bytes of code and prose": code, "bytes of phrases": read - code}
     figures |= {"languages": len(locales()), "bytes a token, held out": rates}
-    (folder / f"{FILE}.figures.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    (folder / "superwords.figures.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     report(f"bytes a token on held-out text: {rates}")
     return file
