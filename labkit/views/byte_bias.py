@@ -28,7 +28,7 @@ def byte_bias(trace: Trace, upto: int | None = None, *, theme: str = "light") ->
     figure = go.Figure(layout={"template": {}})
     figure = make_subplots(1, 2, column_widths=[0.74, 0.26], horizontal_spacing=0.06, figure=figure)
     figure.update_layout(title="Where does the naive law go wrong?", bargap=0.1, barmode="group")
-    figure.update_layout(meta={"words": _words(notes), "height": 300})
+    figure.update_layout(meta={"words": _words(notes), "height": 220})
     places = list(range(len(table)))
     looks = themes.hatched(ink["refuse"], ink["refuse-tint"]), {"color": ink["draft"], "symbol": "diamond", "size": 8}
     hover = [f"behind {label(row[0])}: naive {row[2]:.3f}, token healing {row[3]:.3f}" for row in table]

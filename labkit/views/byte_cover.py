@@ -35,7 +35,7 @@ def byte_cover(trace: Trace, upto: int | None = None, *, theme: str = "light") -
     figure = go.Figure(layout={"template": {}})
     figure = make_subplots(1, 2, column_widths=[0.7, 0.3], horizontal_spacing=0.03, shared_yaxes=True, figure=figure)
     figure.update_layout(title="How could the text be cut?", showlegend=False, bargap=0.2)
-    figure.update_layout(meta={"words": _words(notes), "height": 300})
+    figure.update_layout(meta={"words": _words(notes), "height": 226})
     cover = notes.get("cover", [])
     start = -len(notes.get("open", ""))
     boxes = []

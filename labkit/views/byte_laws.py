@@ -32,7 +32,7 @@ def byte_laws(trace: Trace, upto: int | None = None, *, theme: str = "light") ->
     ink = themes.colours(theme)
     notes = last_noted(trace, upto, "laws")
     figure = go.Figure(layout={"template": {}, "title": "Which byte comes next?"})
-    figure.update_layout(meta={"words": _words(notes), "height": 300}, bargap=0.25, barmode="group")
+    figure.update_layout(meta={"words": _words(notes), "height": 226}, bargap=0.25, barmode="group")
     looks = themes.hatched(ink["refuse"], ink["refuse-tint"]), themes.hatched(ink["draft"], ink["draft-tint"], "x")
     looks += ({"color": ink["target"], "line": {"color": ink["target-edge"], "width": 1}},)
     names = [byte_name(byte) for byte in notes.get("bytes", [])]

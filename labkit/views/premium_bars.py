@@ -44,7 +44,7 @@ def premium_bars(trace: Trace, upto: int | None = None, *, theme: str = "light")
     code = {row["name"]: row["locale"] for row in found}
     table = rows(trace, upto)
     figure = go.Figure(layout={"template": {}})
-    figure.update_layout(title="Same data, same V: who pays more tokens?", meta={"words": _words(table), "height": 310})
+    figure.update_layout(title="Same data, same V: who pays more tokens?", meta={"words": _words(table), "height": 226})
     for family, (colour, _) in FAMILIES.items():
         mine = [row for row in table if row[1] == family]
         if mine:

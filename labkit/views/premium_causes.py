@@ -24,7 +24,7 @@ def premium_causes(trace: Trace, upto: int | None = None, *, theme: str = "light
     ink = themes.colours(theme)
     table = rows(trace, upto)
     figure = make_subplots(1, 2, column_widths=[0.45, 0.55], horizontal_spacing=0.12, figure=go.Figure(layout={"template": {}}))
-    figure.update_layout(title="What goes with a premium?", showlegend=False, meta={"words": _words(table), "height": 280})
+    figure.update_layout(title="What goes with a premium?", showlegend=False, meta={"words": _words(table), "height": 220})
     figure.update_layout(
         xaxis={"title": "R² of the premium", "range": [0, 1]},
         yaxis={"autorange": "reversed", "showgrid": False},

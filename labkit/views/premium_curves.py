@@ -39,7 +39,7 @@ def premium_curves(trace: Trace, upto: int | None = None, *, theme: str = "light
     shown = read.steps(trace, upto)
     notes = shown[-1].notes if shown else {}
     figure = make_subplots(1, 2, column_widths=[0.66, 0.34], horizontal_spacing=0.1, figure=go.Figure(layout={"template": {}}))
-    figure.update_layout(title="Which V would serve a language as well?", meta={"words": _words(notes), "height": 300})
+    figure.update_layout(title="Which V would serve a language as well?", meta={"words": _words(notes), "height": 226})
     figure.update_layout(
         showlegend=False,
         xaxis={"title": "entries of the vocabulary, V", "type": "log", "tickvals": [300, 400, 500, 700, 1000, 1400]},

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from tokenizers import Tokenizer
 
+from labkit.tokenization.backend import load
 from labkit.tokenization.languages import to_learn
 from labkit.tokenization.texts import domain
 from labkit.train import superwords
@@ -17,7 +17,7 @@ def test_it_writes_a_tokenizer_and_its_figures(tmp_path, monkeypatch):
     monkeypatch.setattr(superwords, "KILOBYTES", {"css": 10})
     monkeypatch.setattr(superwords, "locales", lambda: ("vi",))
     file = train_superword_tokenizer(500, 400, tmp_path, report=lambda said: None)
-    tokenizer = Tokenizer.from_file(str(file))
+    tokenizer = load(str(file))
     assert tokenizer.get_vocab_size() == 500
     crossed = [name for name, token in tokenizer.get_vocab().items() if token >= 400 and "Ġ" in name.strip("Ġ")]
     assert crossed and all("Ġ" not in name.strip("Ġ") for name, token in tokenizer.get_vocab().items() if 256 <= token < 400)

@@ -45,12 +45,11 @@ const THEME_WORDS = { sampling: "Sampling", speculative: "Speculative decoding",
 /** The themes and their pages: name, file, title. The head shows the pages of the theme one is in, and the way to the others. */
 const THEMES = [
   ["Sampling", [["entropy", "01_entropy.ipynb", "Entropy"], ["constraints", "06_constraints.ipynb", "Constraints"]]],
-  ["Speculative decoding", [["draft_trees", "02_draft_trees.ipynb", "Draft trees"], ["acceptance", "03_acceptance.ipynb", "Acceptance"], ["when_to_draft", "04_when_to_draft.ipynb", "When to draft"], ["timelines", "05_batches_and_timelines.ipynb", "Timelines"]]],
-  ["Token boundaries", [["boundaries", "11_token_boundaries.ipynb", "Boundaries"], ["bytes", "12_bytes_and_bias.ipynb", "Bytes and bias"], ["languages", "13_languages_and_numbers.ipynb", "Languages and numbers"]]],
-  ["Attention and cache", [["attention", "08_attention_sparsity.ipynb", "Attention sparsity"]]],
+  ["Speculative", [["draft_trees", "02_draft_trees.ipynb", "Draft trees"], ["acceptance", "03_acceptance.ipynb", "Acceptance"], ["when_to_draft", "04_when_to_draft.ipynb", "When to draft"], ["timelines", "05_batches_and_timelines.ipynb", "Timelines"]]],
+  ["Attention", [["attention", "08_attention_sparsity.ipynb", "Sparsity"]]],
+  ["Boundaries", [["boundaries", "11_token_boundaries.ipynb", "Ribbon"], ["bytes", "12_bytes_and_bias.ipynb", "Bytes and bias"], ["languages", "13_languages_and_numbers.ipynb", "Languages"]]],
 ];
 const NARROW = 1120; // CSS pixels; below it the knobs become a row
-const LATER = ["Diffusion"];
 
 /** Which host holds the page: "voila" serves it as a dashboard, anything else is a notebook. */
 function hostName() {
@@ -99,7 +98,6 @@ function drawHead(page, looks, models) {
     if (!pages.some(([name, file]) => here(name, file))) return html("a", { href: pages[0][1] }, theme);
     return html("span", { class: "tl-theme", role: "group", "aria-label": theme }, html("b", null, theme), ...pages.map(link));
   });
-  const later = LATER.map((title) => html("span", { class: "later", title: "not in this stage yet" }, title));
   const flip = (words, on, off, set) => {
     const one = button(words, () => {
       const yes = one.getAttribute("aria-pressed") !== "true";
@@ -111,7 +109,7 @@ function drawHead(page, looks, models) {
   const dark = flip("Dark", "dark", "light", looks.theme);
   const large = flip("Projector", "projector", "desk", looks.size);
   const mark = html("h1", { class: "tl-mark" }, markPicture(), "Token Lab");
-  const nav = html("nav", { class: "tl-nav", "aria-label": "Themes" }, ...links, ...later);
+  const nav = html("nav", { class: "tl-nav", "aria-label": "Themes" }, ...links);
   if (hostName() === "voila" && page !== "welcome") {
     mark.replaceChildren(html("a", { href: "00_welcome.ipynb", "aria-label": "Token Lab, welcome page" }, markPicture(), "Token Lab"));
   }
