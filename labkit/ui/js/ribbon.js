@@ -277,7 +277,7 @@ function renderRibbon({ model, el }) {
     const heads = names.map((name) => html("th", { scope: "col", title: HELP[name] }, name, name === "F1 against" ? refers : null));
     const body = state.rows.map((row, place) => {
       const pick = button(label(row), () => choose(place), { look: "bare tl-rowname", "aria-pressed": String(place === state.row) });
-      const drop = linkButton("remove", () => remove(place), { "aria-label": `Remove ${label(row)}` });
+      const drop = linkButton("×", () => remove(place), { title: "take this row away", "aria-label": `Remove ${label(row)}` });
       const { cut } = row;
       const cells = cut ? [cut.tokens.toLocaleString("en"), cut.tokens ? (cut.bytes / cut.tokens).toFixed(2) : "–", cut.types.toLocaleString("en"), cut.size ? cut.size.toLocaleString("en") : "open", cut.renyi.toFixed(3), (100 * cut.valid).toFixed(0), (100 * cut.pure).toFixed(0), agreement(cut.starts, reference).f1.toFixed(3), (1000 * cut.seconds).toFixed(1)] : Array(9).fill("…");
       return html("tr", { class: place === state.row ? "on" : null }, html("td", null, pick), ...cells.map((cell) => html("td", { class: "num" }, cell)), html("td", null, state.rows.length > 1 ? drop : ""));
