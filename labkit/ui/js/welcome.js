@@ -10,7 +10,7 @@ const CARDS = [
   ["Attention sparsity", "08_attention_sparsity.ipynb", "A model that forgets part of its cache: what is kept, what is lost, and when the text goes wrong.", "cache"],
   ["Boundaries", "11_token_boundaries.ipynb", "One text, cut by a dozen tokenizers, byte above byte. Take any token apart, down to its bytes.", "ribbon"],
   ["Bytes and bias", "12_bytes_and_bias.ipynb", "A prompt that ends inside a token misleads a model. See the exact law of the next byte, and who sees letters.", "fan"],
-  ["Languages and numbers", "13_languages_and_numbers.ipynb", "The same phrase costs one language four times another; where a number is cut decides who can add.", "premium"],
+  ["Languages and numbers", "13_languages_and_numbers.ipynb", "The same phrase costs one language many times what it costs another; where a number is cut decides who can add.", "premium"],
 ];
 
 /** The small picture of a card, drawn with the marks of its page. */
