@@ -47,7 +47,7 @@ def cache_map(trace: Trace, upto: int | None = None, *, theme: str = "light") ->
     figure = go.Figure(layout={"template": {}})
     notes = _notes(trace, upto)
     title = "What does the cache still hold?"
-    words = "Every key-value head of every layer holds some positions of the text; what is white is forgotten."
+    words = "Every key-value head of every layer holds some positions of the text; what is empty is forgotten."
     if notes:
         fed, kept = notes["fed"], notes["kept"]
         width = -(-fed // WIDEST)
@@ -76,7 +76,7 @@ def cache_map(trace: Trace, upto: int | None = None, *, theme: str = "light") ->
             ygap=2,
         )
         held = sum(notes["held"]) / len(notes["held"])
-        words = f"{held:,.0f} of {fed:,} positions a head in the mean; white is forgotten, dark is held by all heads."
+        words = f"{held:,.0f} of {fed:,} positions a head in the mean; empty is forgotten, full blue is held by all heads."
         figure.add_vline(
             x=len(trace.opening.prompt_ids) - width / 2, line={"color": ink["target-edge"], "width": 2, "dash": "dash"}
         )
