@@ -7,6 +7,7 @@ import plotly.graph_objects as go
 from labkit.trace import Trace
 from labkit.views import read
 from labkit.views import theme as themes
+from labkit.views.text import label
 
 COLUMNS = ("layer", "key-value head", "positions held", "runs of positions")
 WIDEST = 240  # columns; a longer text is drawn in columns of several positions
@@ -55,7 +56,7 @@ def cache_map(trace: Trace, upto: int | None = None, *, theme: str = "light") ->
         texts = [token.text for token in read.tokens(trace, upto)][:fed]
         z = [shares(heads, fed, width) for heads in kept]
         spans = [f"{low}" if width == 1 else f"{low}–{min(low + width, fed) - 1}" for low in columns]
-        said = ["".join(texts[low : low + width])[:40].replace("<", "‹").replace("\n", "↵") for low in columns]
+        said = [label("".join(texts[low : low + width]), 40) for low in columns]
         hover = [
             [
                 f"layer {layer}, position {span}: {share:.0%} of the heads hold it<br>{text}"

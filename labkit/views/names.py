@@ -8,7 +8,7 @@ from plotly.subplots import make_subplots
 from labkit.trace import Trace
 from labkit.views import read
 from labkit.views import theme as themes
-from labkit.views.text import label, piece
+from labkit.views.text import cut, label, piece
 
 COLUMNS = ("token", "p", "may pass")
 LINES, ROOM = 12, 26  # names in a column, letters of a name
@@ -92,5 +92,5 @@ def _words(trace: Trace, notes: dict) -> str:
     count = notes["known"]
     left = "1 name is left" if count == 1 else f"{count} names are left"
     more = f", {3 * LINES} of them are listed" if count > 3 * LINES else ""
-    wrote = label(piece(trace, notes["written"]))
+    wrote = cut(piece(trace, notes["written"]), 24)
     return f"{left}{more}. They hold {notes['kept']:.0%} of the model's law; it wrote {wrote}."
