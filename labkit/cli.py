@@ -279,6 +279,17 @@ def bench_tensorbleu(context: typer.Context) -> None:
     scoring(context.args, prog_name="labkit bench tensorbleu")
 
 
+@bench.command("attention", **HANDED_ON)
+def bench_attention(context: typer.Context) -> None:
+    """Time a decode step under every cache policy, by context: milliseconds and bytes read.
+
+    Example: labkit bench attention --context 8192 --json
+    """
+    from labkit.bench.attention import app as attending
+
+    attending(context.args, prog_name="labkit bench attention")
+
+
 @bench.command("ui")
 def bench_ui(
     repeats: Annotated[int, typer.Option(help="How often each thing is timed.")] = 40,
