@@ -21,7 +21,8 @@ from labkit.trace import Step
 
 NAMES = ("full", "PIE", "no rotation")
 PREFIX, NEW, SUFFIX = "before the edit", "new", "behind the edit"
-FEWEST, LONGEST, SHOWN = 8, 64, 6  # tokens of a text that can be edited, of a line that is inserted; tokens whose bars are shown
+FEWEST, LONGEST = 8, 64  # tokens of a text that can be edited, of a line that is inserted
+SHOWN, NEAR = 6, 9  # tokens whose bars are shown; tokens shown before and behind an edit
 
 
 @dataclass
@@ -35,13 +36,14 @@ class EditCache(Study):
     """
 
     name, title, paper = "edit-cache", "Editing a cached text", "P032"
+    charts = ("edit_ruler", "edit_laws", "edit_errors", "edit_cost")
     what: str = knob("insert", choices=("insert", "delete", "replace"), help="what every edit does")
-    where: float = knob(0.4, 0.05, 0.9, unit="of the text", help="the first edit's place", step=0.05)
-    length: int = knob(0, 0, 64, unit="tokens", help="of an edit; 0 = one line of code")
-    edits: int = knob(1, 1, 8, unit="edits", help="how many places are edited")
-    refresh: int = knob(0, 0, 64, unit="tokens", help="last tokens encoded again")
-    typed: bool = knob(True, help="insert token by token, a step each")
-    texts: int = knob(16, 0, 64, unit="texts", help="held-out texts edited after this one")
+    where: float = knob(0.4, 0.05, 0.9, help="first edit, share of the text", step=0.05)
+    length: int = knob(0, 0, 64, unit="tokens", help="0 = one line")
+    edits: int = knob(1, 1, 8, help="places edited")
+    refresh: int = knob(0, 0, 64, help="last tokens read again")
+    typed: bool = knob(True, help="one token a step")
+    texts: int = knob(16, 0, 64, help="held-out texts, edited after")
 
     def steps(self, session, rng):
         rotations(session.runner)
@@ -60,7 +62,8 @@ class EditCache(Study):
             stale = [place for place, (_, kind) in enumerate(stands) if kind == SUFFIX]
             notes |= {"done": done, "costs": costs, "laws": laws(rows), "kl": kl[-1], "ruler": ruler(stands)}
             notes |= {"errors": {name: errors(full, one, stale) for name, one in zip(NAMES[1:], (session, bare))}}
-            notes |= {"edit": [change.place, change.removed, list(change.new)], "tokens": [notes["laws"]["tokens"], change.new]}
+            notes |= {"edit": [change.place, change.removed, list(change.new)], "around": around(session.ids, stands, change)}
+            notes["tokens"] = [notes["laws"]["tokens"], *notes["around"]]
             yield Step(emitted=[], notes={**notes, "trail": list(kl), "texts": []})
         texts: list[list[float]] = []
         for text in heldout(self.texts) if self.texts else ():
@@ -115,7 +118,8 @@ class EditCache(Study):
         text = pool[draw(len(pool))]
         encode = session.vocabulary.encode
         if not self.length:
-            lines = [line for line in text.splitlines() if len(line.split()) > 1] or [text]
+            whole = text.splitlines()[1:-1]  # the first and the last may be cut
+            lines = [line for line in whole if len(line.split()) > 1] or [text]
             return tuple(encode("\n" + lines[draw(len(lines))])[:LONGEST])
         ids = encode("\n\n".join((text, *pool[:2])))
         start = draw(len(ids) - self.length + 1)
@@ -147,6 +151,14 @@ def restood(stands: list[tuple[int, str]], change: Change, refresh: int) -> list
     kept, rerun = behind[: len(behind) - again], behind[len(behind) - again :]
     rerun = [(length - again + number, kind) for number, (_, kind) in enumerate(rerun)]
     return stands[: change.place] + fresh + kept + rerun
+
+
+def around(ids: list[int], stands: list[tuple[int, str]], change: Change) -> list[list[int]]:
+    """The text at the latest change: some tokens before it, what was typed there so far, some tokens behind."""
+    start, stop = change.place, change.place + len(change.new)
+    while start and stands[start - 1][1] == NEW:
+        start -= 1
+    return [ids[max(0, start - NEAR) : start], ids[start:stop], ids[stop : stop + NEAR]]
 
 
 def ruler(stands: list[tuple[int, str]]) -> dict[str, Any]:
