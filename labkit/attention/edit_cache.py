@@ -67,7 +67,7 @@ class EditCache(Study):
             yield Step(emitted=[], notes={**notes, "trail": list(kl), "texts": []})
         texts: list[list[float]] = []
         for text in heldout(self.texts) if self.texts else ():
-            ids = session.vocabulary.encode(text)[: session.runner.context - self.edits * LONGEST]
+            ids = session.vocabulary.encode(text)
             one = session.open(ids)
             _ = one.logits
             other = one.fork()[0]

@@ -48,7 +48,8 @@ def moved(keys: Tensor, turns: Tensor, start: int, delta: int) -> Tensor:
 
     R(j + delta) R(j)^-1 is R(delta) for every j: one rotation for the whole suffix. It is taken from the model's own table,
     row by row, since the float32 angles of that table are off by up to 1e-4 at position 1,000, and R(delta) alone would be
-    off by as much from what a full recompute writes. With delta = 0 the keys are returned as they are.
+    off by as much from what a full recompute writes. With delta = 0 the keys are returned as they are. Every move rounds to the
+    keys' dtype once more: in bfloat16 a long series of small edits adds up.
     """
     if delta == 0:
         return keys
