@@ -50,10 +50,10 @@ def edit_cost(trace: Trace, upto: int | None = None, *, theme: str = "light") ->
     if table:
         _, full, ours, slow, fast = table[-1]
         words = (
-            f"So far PIE computed {ours:,} tokens where a full recompute takes {full:,} ({ours / full:.1%}). "
-            f"Measured: {fast:.2f} s and {slow:.2f} s, the turning of keys included."
+            f"Tokens computed so far: {ours:,} by PIE, {full:,} by a full recompute ({ours / full:.1%}). "
+            f"Measured: {fast:.2g} s and {slow:.2g} s, the turning of keys included."
         )
-    across = {"title": "edit", "range": [0.5, max(2, len(table)) + 0.5]}
+    across = {"title": "edit", "range": [0.5, max(2, len(table)) + 0.5], "dtick": 1 + len(table) // 8}
     figure.update_layout(
         title="What does mending save?",
         meta={"words": words, "height": 270},

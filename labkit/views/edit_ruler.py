@@ -90,6 +90,6 @@ def _words(trace: Trace, table: list[tuple]) -> str:
     delta = sum(row[1] for row in table if row[0] == "PIE") - len(trace.opening.prompt_ids)
     double, missing = (sum(row[1] for row in table if row[4] == kind) for kind in ("double", "missing"))
     return (
-        f"The text is {abs(delta)} tokens {'longer' if delta >= 0 else 'shorter'} than it was. Not rotated, its cache has "
-        f"{double} positions taken by several tokens (hatched) and {missing} by none (hollow); PIE moves the keys."
+        f"The text is {abs(delta)} tokens {'longer' if delta >= 0 else 'shorter'} than it was. Positions of the cache that"
+        f" is not rotated: {double} with several tokens (hatched), {missing} with none (hollow). PIE moves the keys."
     )
