@@ -98,3 +98,9 @@ def written(ink: dict[str, str], words: list[str], side: str, family: str) -> di
     font = {"family": family, "size": 12, "color": ink["ink"]}
     look = {"mode": "text", "textposition": f"middle {side}", "textfont": font}
     return {"text": words, **look, "showlegend": False, "hoverinfo": "skip"}
+
+
+def nats(title: str) -> dict[str, Any]:
+    """A logarithmic plotly axis for divergences from 10^-6 nats, where smaller ones are drawn, to 30."""
+    ticks = {"tickvals": [1e-6, 1e-4, 0.01, 1], "ticktext": ["10⁻⁶", "10⁻⁴", "0.01", "1"]}
+    return {"title": title, "type": "log", "range": [-6.3, 1.5], **ticks}
