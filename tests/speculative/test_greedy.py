@@ -12,7 +12,7 @@ from labkit.methods import all_methods
 from labkit.speculative.ground import KSEQ, MATCH, RESIDUAL
 
 # `make test THOROUGH=1` runs all that was promised; every other run a part of it, as exactly.
-PROMPTS, PROMPTS_A_SETTING = (60, 6) if os.environ.get("LABKIT_THOROUGH") else (20, 3)
+PROMPTS, PROMPTS_A_STYLE, PROMPTS_A_SETTING = (60, 12, 6) if os.environ.get("LABKIT_THOROUGH") else (20, 6, 2)
 LEAN_ONLY = ("del",)  # they look between the layers, which only the lean forward allows
 LOSSLESS = sorted(name for name, method in all_methods().items() if method.lossless)
 KNOBS = [
@@ -90,8 +90,8 @@ def test_every_style(method, tiny_pair, prompts, greedy_text, traced):
         with pytest.raises(ModelError, match="Llama family"):
             traced(tiny_pair, method, ids=prompts[0])
         return
-    ids, traces = written(traced, tiny_pair, method, prompts[:12])
-    assert ids == greedy_text(tiny_pair, prompts[:12])
+    ids, traces = written(traced, tiny_pair, method, prompts[:PROMPTS_A_STYLE])
+    assert ids == greedy_text(tiny_pair, prompts[:PROMPTS_A_STYLE])
     if all_methods()[method].drafts == "model":
         trees = [step.tree for trace in traces for step in trace.steps]
         share = sum(len(tree.path) for tree in trees) / sum(len(tree.tokens) for tree in trees)
