@@ -11,7 +11,7 @@ from labkit.trace import Request, Trace, loads
 from labkit.views import read, storage_bits, storage_heat
 
 PROMPT = "def put(self, item):\n    self.items.append(item)\n    return len(self.items)\n\n" * 5
-KNOBS = {"mustafar": {"window": 0}}
+KNOBS = {"mustafar": {"window": 0}, "zipcache": {}}
 
 
 @pytest.fixture(scope="module", params=KNOBS)
