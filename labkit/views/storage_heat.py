@@ -44,7 +44,7 @@ def storage_heat(trace: Trace, upto: int | None = None, *, theme: str = "light")
             zmax=9,
             colorscale=scale,
             showscale=False,
-            hovertemplate="position %{y}, channel %{x}: %{z} ninths of the largest<extra></extra>",
+            hoverinfo="x+y+z",
             row=1,
             col=column,
         )

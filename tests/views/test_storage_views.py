@@ -8,7 +8,7 @@ from labkit import views
 from labkit.errors import LabError
 from labkit.run import run
 from labkit.trace import Request, Trace, loads
-from labkit.views import read, storage_bits, storage_heat
+from labkit.views import race_storage, read, storage_bits, storage_heat
 
 PROMPT = "def put(self, item):\n    self.items.append(item)\n    return len(self.items)\n\n" * 5
 KNOBS = {"mustafar": {"window": 0}, "zipcache": {}}
@@ -61,3 +61,33 @@ def test_nothing_yet(traced, name):
     assert views.VIEWS[name](traced, 0).to_json() == empty.to_json()
     with pytest.raises(LabError):
         views.VIEWS[name](traced, theme="sepia")
+
+
+@pytest.fixture(scope="module")
+def raced(shipped32):
+    """Every way on one needle."""
+    events = run(shipped32, Request(method="storage-race", prompt="x", knobs={"count": 1, "distance": "100-300"}))
+    trace = Trace(next(events))
+    for event in events:
+        trace.add(event)
+    return loads(trace.dumps())
+
+
+@pytest.mark.parametrize("upto", [1, 5, None])
+@pytest.mark.parametrize("look", ["light", "dark"])
+def test_marks_are_the_races_runs(raced, upto, look):
+    figure = race_storage.race_storage(raced, upto, theme=look)
+    ran = [result for result in read.steps(raced, upto)[-1].notes["results"] if result["runs"]]
+    assert len(ran) == (upto or 10) == len(figure.data)
+    for mark, result in zip(figure.data, ran):
+        assert (mark.name, mark.x[0], mark.y[0]) == (result["name"], result["runs"][0]["held"], result["runs"][0]["kl"])
+    assert not race_storage.race_storage(raced, 0, theme=look).data
+
+
+def test_the_race_says_what_the_papers_say(raced):
+    """Large numbers carry more than a lot draws, pruning saves what it says, and bits save more than zeros."""
+    runs = {result["name"]: result["runs"][0] for result in raced.steps[-1].notes["results"]}
+    assert runs["both pruned"]["kl"] < runs["both, by lot"]["kl"]
+    order = ("4 and 2 bits", "8 and 4 bits", "both pruned", "keys pruned", "dense")
+    assert all(runs[less]["held"] < runs[more]["held"] for less, more in zip(order, order[1:]))
+    assert all(run["lost"] < 1e-6 for run in runs.values())
