@@ -25,7 +25,8 @@ class Mustafar(Stored):
     prunes one less than named, and more stay where magnitudes tie; here the count is exact.
     `rule`: "output-aware" weighs keys by the |query| and values by the attention seen so far (all of it, inferred); in direction
     "token" the latter changes nothing. `direction`: "channel" prunes along the 64 tokens of a group, "whole channels" is the
-    structured rival. No sparse kernel: a group is unpacked to be read, which saves room, not time.
+    structured rival. No sparse kernel: a group is unpacked to be read, which saves room, not time. On the shipped model keys bear
+    more zeros than values do, and pruning by lot or by whole channels loses the needles that magnitude keeps.
     """
 
     name, title, paper = "mustafar", "Mustafar", "P143"

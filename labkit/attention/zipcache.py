@@ -54,6 +54,7 @@ class ZipCache(Stored):
     `score`: "release" divides by all queries that saw the token though only probes were summed, as the released code does (it
     also scores new tokens by one query, which we do not); "sum" favours old tokens. `values`: rivals of the paper's scheme. The
     lab computes every row of attention, so probes save no time here, and reads by dequantising, which saves room alone.
+    On the shipped model the channels of the values are much alike: over 12 needles no scheme, and no score, stood out.
     """
 
     name, title, paper = "zipcache", "ZipCache", "P049"
