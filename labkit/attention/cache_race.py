@@ -20,35 +20,19 @@ from labkit.trace import Step
 CLASSES = {"100-300": (100, 300), "400-600": (400, 600), "900-1,700": (900, 1700), "all": (0, 10**9)}
 
 
-def contenders(budget: float, tokens: int) -> dict[str, Policy]:
-    """One policy of each kind that holds, or reads, `budget` of a text of that many tokens."""
-    select = max(8, round(budget * tokens) - 4 - 16)
-    return {
-        "window": Window(budget=budget),
-        "sinks": Sinks(budget=budget),
-        "random": Random(budget=budget),
-        "H2O": H2O(heavy=budget / 2, recent=budget / 2),
-        "H2O, normalised": H2O(heavy=budget / 2, recent=budget / 2, score="normalised"),
-        "TokenSelect": TokenSelect(count=select, local=16, threshold=1.0),
-        "Double Sparsity": DoubleSparsity(share=budget),
-    }
-
-
 @dataclass
-class CacheRace(Study):
-    """Which policy still finds what was said long ago? A value is assigned early and asked for late, in held-out code.
+class Race(Study):
+    """Several policies read the same held-out texts, in which a value is assigned early and asked for late.
 
-    Every policy reads the same prompt and then, token by token, the right answer; it has found the needle when each token of the
-    answer is its favourite. Beside that: KL(dense || policy), how often both favour the same token, the attention lost,
-    and the bytes held and read a step, dense attention being 1. Policies that evict hold `budget` of the prompt; those that
-    select hold everything and read as much. A step is one policy on one needle; needles that dense attention misses count too.
+    A subclass names them: `contenders`. A step is one policy on one needle; its notes hold every run so far.
     """
 
-    name, title, paper = "cache-race", "Cache policies at one budget", "P083"
-    charts = ("race_needles", "race_bytes")
-    budget: float = knob(0.2, 0.05, 0.9, unit="of the tokens", help="held, or read", step=0.05)
     distance: str = knob("400-600", choices=tuple(CLASSES), help="tokens between saying and asking")
     count: int = knob(8, 1, 48, unit="needles", label="Needles", help="questions for each policy")
+
+    def contenders(self, tokens: int) -> dict[str, Policy]:
+        """The policies by name, fresh, for a text of that many tokens."""
+        raise NotImplementedError
 
     def steps(self, session, rng):
         low, high = CLASSES[self.distance]
@@ -58,14 +42,14 @@ class CacheRace(Study):
         cases = [(text, whole[len(text) :]) for text, whole in cases if whole[: len(text)] == text]
         if any(len(text) + len(answer) > session.runner.context for text, answer in cases):
             raise KnobError(f"Needles {self.distance} tokens away do not fit this model's context: choose a shorter distance.")
-        table = {name: {"name": name, "runs": []} for name in ("dense", *contenders(self.budget, 100))}
+        table = {name: {"name": name, "runs": []} for name in ("dense", *self.contenders(100))}
         done, of = 0, len(cases) * len(table)
         for text, answer in cases:
             witness = Witness()
             truth = forced(session, witness, text, answer)
             unit = (len(text) + len(answer)) * dense_bytes(witness.spec)
             gave = [row for row, _ in truth]
-            for name, policy in {"dense": Witness(), **contenders(self.budget, len(text))}.items():
+            for name, policy in {"dense": Witness(), **self.contenders(len(text))}.items():
                 if isinstance(policy, DoubleSparsity):
                     policy.ranking = ranked(session, policy.criterion)
                 rows = forced(session, policy, text, answer) if name != "dense" else truth
@@ -81,7 +65,36 @@ class CacheRace(Study):
                 table[name]["runs"].append(run)
                 done += 1
                 results = [{**result, "runs": list(result["runs"])} for result in table.values()]
-                yield Step(emitted=[], notes={"done": done, "of": of, "budget": self.budget, "results": results})
+                yield Step(emitted=[], notes={"done": done, "of": of, "results": results})
+
+
+@dataclass
+class CacheRace(Race):
+    """Which policy still finds what was said long ago? A value is assigned early and asked for late, in held-out code.
+
+    Every policy reads the same prompt and then, token by token, the right answer; it has found the needle when each token of the
+    answer is its favourite. Beside that: KL(dense || policy), how often both favour the same token, the attention lost,
+    and the bytes held and read a step, dense attention being 1. Policies that evict hold `budget` of the prompt; those that
+    select hold everything and read as much. A step is one policy on one needle; needles that dense attention misses count too.
+    """
+
+    name, title, paper = "cache-race", "Cache policies at one budget", "P083"
+    charts = ("race_needles", "race_bytes")
+    budget: float = knob(0.2, 0.05, 0.9, unit="of the tokens", help="held, or read", step=0.05)
+
+    def contenders(self, tokens):
+        """One policy of each kind that holds, or reads, `budget` of the text."""
+        select = max(8, round(self.budget * tokens) - 4 - 16)
+        half = self.budget / 2
+        return {
+            "window": Window(budget=self.budget),
+            "sinks": Sinks(budget=self.budget),
+            "random": Random(budget=self.budget),
+            "H2O": H2O(heavy=half, recent=half),
+            "H2O, normalised": H2O(heavy=half, recent=half, score="normalised"),
+            "TokenSelect": TokenSelect(count=select, local=16, threshold=1.0),
+            "Double Sparsity": DoubleSparsity(share=self.budget),
+        }
 
 
 @torch.inference_mode()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from labkit.attention.codes import packed, unpacked
 from labkit.attention.ground import Policy, Selection
 from labkit.knobs import knob
 from labkit.prompts import heldout
@@ -120,16 +121,3 @@ def dequantised(held: dict[str, Tensor], bits: str, width: int) -> Tensor:
         return held["label"]
     codes = unpacked(held["label"], int(bits), width)
     return codes.float() * held["step"].float() + held["low"].float()
-
-
-def packed(codes: Tensor, bits: int) -> Tensor:
-    """Codes [..., r] of `bits` bits as bytes [..., ceil(r * bits / 8)]."""
-    each = 8 // bits
-    full = torch.nn.functional.pad(codes, (0, -codes.shape[-1] % each)).unflatten(-1, (-1, each))
-    return (full << torch.arange(0, 8, bits, dtype=torch.uint8, device=codes.device)).sum(-1, dtype=torch.uint8)
-
-
-def unpacked(held: Tensor, bits: int, width: int) -> Tensor:
-    """The codes [..., width] that `packed` put into bytes."""
-    shifts = torch.arange(0, 8, bits, dtype=torch.uint8, device=held.device)
-    return ((held[..., None] >> shifts) & (2**bits - 1)).flatten(-2)[..., :width]

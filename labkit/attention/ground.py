@@ -92,6 +92,10 @@ class Policy(Method):
         """The queries [kv_heads, g, n, size] as they meet the keys that were read: turned, where those were."""
         return query
 
+    def weight(self, layer: int, seen: Seen) -> int:
+        """Bytes that are read of the cache to give `seen`."""
+        return sum(part.nelement() * part.element_size() for part in seen[:2])
+
     def observe(self, layer: int, query: Tensor, probs: Tensor, selection: Selection | None) -> None:
         """What the queries [kv_heads, g, n, size] gave the slots they saw: probs [kv_heads, g, n, M]."""
 
@@ -118,7 +122,7 @@ class Policy(Method):
             selection = self.select(layer, asking, places)
             seen = self.read(layer, selection)
             self.met[layer] = seen.positions
-            self.taken += sum(part.nelement() * part.element_size() for part in seen[:2])
+            self.taken += self.weight(layer, seen)
             scores = self.face(asking, places, seen) @ seen.keys[:, None].transpose(2, 3)  # [kv_heads, g, chunk, M]
             if n > 1:
                 scores.masked_fill_((seen.positions[:, None, :] > places[None, :, None])[:, None], float("-inf"))
@@ -139,6 +143,10 @@ class Policy(Method):
     def metadata(self, layer: int) -> int:
         """Bytes of what a layer holds beside them: positions, scores, labels."""
         return self.slots[layer].bytes("positions", *self.slots[layer].extras)
+
+    def held(self, layer: int) -> int:
+        """Positions that a layer holds a head."""
+        return self.slots[layer].length
 
     def tensors(self) -> Iterator[Tensor]:
         """Every tensor that is really held; their sizes are what `payload` and `metadata` tell."""
@@ -167,7 +175,8 @@ class Policy(Method):
         while True:
             logits = session.logits  # [V]
             token = int(logits.argmax()) if session.law.greedy else draw(session.law(logits), rng)
-            notes = {"fed": self.fed, "held": [slots.length for slots in self.slots], "kept": self.kept(), **self.notes()}
+            held = [self.held(layer) for layer in range(len(self.slots))]
+            notes = {"fed": self.fed, "held": held, "kept": self.kept(), **self.notes()}
             notes["bytes"] = {"payload": sum(map(self.payload, range(len(self.slots)))), "whole": self.bytes, "read": self.taken}
             notes["dense bytes"] = self.fed * dense_bytes(self.spec)
             if dense:
