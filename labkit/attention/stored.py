@@ -34,7 +34,7 @@ class Stored(Policy):
     """
 
     changes = True
-    charts = ("storage_bits", "storage_heat", "cache_cost")
+    charts = ("storage_bits", "storage_heat")
 
     def begin(self, spec):
         super().begin(spec)

@@ -29,7 +29,7 @@ def storage_bits(trace: Trace, upto: int | None = None, *, theme: str = "light")
     """Bars of bits for each number: a dense cache, what is held, and below that its kinds, each beginning where the last ends."""
     ink = themes.colours(theme)
     figure = go.Figure(layout={"template": {}})
-    table = rows(trace, upto)
+    table, steps = rows(trace, upto), read.steps(trace, upto)
     looks = {
         "dense": {"color": ink["ghost"], "line": {"color": ink["edge"], "width": 1}},
         "held": {"color": ink["draft"], "line": {"color": ink["draft-ink"], "width": 1}},
@@ -54,7 +54,7 @@ def storage_bits(trace: Trace, upto: int | None = None, *, theme: str = "light")
         start += 0 if kind in TOTALS else bits
     figure.update_layout(
         title="Where do the bits go?",
-        meta={"words": _words(table), "height": 320},
+        meta={"words": _words(table, steps[-1].notes if steps else {}), "height": 250},
         xaxis={"title": "bits for each number of the cache", "range": [0, 1.12 * max((row[2] for row in table), default=1)]},
         yaxis={"autorange": "reversed", "showgrid": False},
         barmode="overlay",
@@ -64,8 +64,9 @@ def storage_bits(trace: Trace, upto: int | None = None, *, theme: str = "light")
     return figure
 
 
-def _words(table: list[tuple]) -> str:
+def _words(table: list[tuple], notes: dict) -> str:
     if not table:
         return "What a cache holds for each of its numbers, and what for: the numbers themselves, and what it takes to read them."
     dense, held = table[:2]
-    return f"{held[2]:.1f} bits for each number, a dense cache has {dense[2]:.0f}: {held[3]:.0%}. Hatched: what is no number."
+    said = f"{held[2]:.1f} bits for each number, a dense cache has {dense[2]:.0f}: {held[3]:.0%}. Hatched: what is no number."
+    return f"{said} KL(dense || policy) {notes['kl']:.2f} nats." if "kl" in notes else said

@@ -53,7 +53,7 @@ def storage_heat(trace: Trace, upto: int | None = None, *, theme: str = "light")
     figure.update_yaxes(autorange="reversed", showgrid=False, visible=bool(pictures))
     figure.update_layout(
         title="What does one head look like?",
-        meta={"words": "The magnitudes of one head's numbers, token by token; what is blank takes no room.", "height": 320},
+        meta={"words": "The magnitudes of one head's numbers, token by token; what is blank takes no room.", "height": 250},
     )
     figure.update_layout(yaxis={"title": "position in the text"})
     if not pictures:
@@ -64,5 +64,5 @@ def storage_heat(trace: Trace, upto: int | None = None, *, theme: str = "light")
         words = f"{held}; none is old enough yet to be written differently."
         if pictures:
             words = f"{held}. The picture: layer {pictures[0]['layer']}, head 0, as written at step {step}; blank is zero."
-        figure.layout.meta = {"words": words, "height": 320}
+        figure.layout.meta = {"words": words, "height": 250}
     return figure
