@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import torch
 import typer
 
-from labkit.attention.cache_race import contenders
+from labkit.attention.cache_race import CacheRace
 from labkit.attention.double_sparsity import DoubleSparsity, ranked
 from labkit.attention.ground import Witness, dense_bytes
 from labkit.bench import contenders as common
@@ -55,7 +55,7 @@ def timed(runner, ids: list[int], budget: float, steps: int) -> list[dict[str, A
     """One row a policy: medians over `steps` decode steps behind `ids`, all policies taking turns."""
     memory: dict = {}
     playing: dict[str, tuple[Session, Any]] = {"lean forward": (Session(runner, ids, Law(0), memory=memory), None)}
-    for name, policy in {"dense": Witness(), **contenders(budget, len(ids))}.items():
+    for name, policy in {"dense": Witness(), **CacheRace(budget=budget).contenders(len(ids))}.items():
         session = Session(runner, ids, Law(0), memory=memory)
         session.vocabulary = vocabulary(runner.name)
         if isinstance(policy, DoubleSparsity):

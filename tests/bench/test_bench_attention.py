@@ -13,7 +13,7 @@ from labkit.bench import attention
 def test_counts_and_ratios():
     found = attention.bench((64,), budget=0.25, steps=2)
     rows = {row["name"]: row for row in found["rows"]}
-    assert set(rows) == {"lean forward", "dense", *attention.contenders(0.25, 64)}
+    assert set(rows) == {"lean forward", "dense", *attention.CacheRace(budget=0.25).contenders(64)}
     assert rows["dense"]["vs_dense"] == 1 and rows["lean forward"]["held"] == 1
     assert rows["window"]["read"] == pytest.approx(17 / 67)  # sixteen slots and the token itself, of 64 and the three fed behind
     assert all(row["ms"] > 0 and row["bound"] == pytest.approx(1 / row["read"]) for row in rows.values())
