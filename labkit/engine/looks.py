@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import time
+from functools import lru_cache
 from typing import Annotated, Any, ClassVar, get_type_hints
 
 import msgspec
@@ -121,12 +122,11 @@ class Cut(msgspec.Struct, forbid_unknown_fields=True):
     def answer(self, vocabulary: Any, limits: Limits) -> dict[str, Any]:
         from labkit.tokenization.metrics import renyi_efficiency
         from labkit.tokenization.morphemes import python_lexicon, valid_and_pure
-        from labkit.tokenization.segmenter import build_segmenter
 
         size = len(self.text.encode(errors="surrogatepass"))
         if size > LONGEST_RIBBON:
             raise PromptError(f"The text has {size:,} bytes, the ribbon shows {LONGEST_RIBBON:,}: shorten it.")
-        segmenter = build_segmenter(self.name, self.knobs, vocabulary)
+        segmenter = _segmenter(self.name, self.knobs, vocabulary)
         segmenter.encode("a")  # whatever it loads on first use is not part of the cutting
         began = time.perf_counter()
         pieces = segmenter.encode(self.text)
@@ -160,8 +160,6 @@ class Undo(msgspec.Struct, forbid_unknown_fields=True):
     knobs: dict[str, Any] = {}
 
     def answer(self, vocabulary: Any, limits: Limits) -> dict[str, Any]:
-        from labkit.tokenization.segmenter import build_segmenter
-
         try:
             data = bytes.fromhex(self.piece)
         except ValueError:
@@ -173,7 +171,22 @@ class Undo(msgspec.Struct, forbid_unknown_fields=True):
             text = split.piece.decode("utf-8", "backslashreplace")
             return {"text": text, "rank": split.rank, "halves": [told(half) for half in split.halves]}
 
-        return {"split": told(build_segmenter(self.name, self.knobs, vocabulary).undo(data))}
+        return {"split": told(_segmenter(self.name, self.knobs, vocabulary).undo(data))}
+
+
+def _segmenter(name: str, knobs: dict[str, Any], vocabulary: Any) -> Any:
+    """The segmenter with these knobs, kept for the next question: its tables cost more than most texts."""
+    try:
+        return _kept(name, msgspec.json.encode(sorted(knobs.items())), vocabulary)
+    except msgspec.MsgspecError as wrong:
+        raise EngineError(f"The knobs of {name!r:.60} are no plain values ({wrong}): correct them.") from None
+
+
+@lru_cache(64)
+def _kept(name: str, knobs: bytes, vocabulary: Any) -> Any:
+    from labkit.tokenization.segmenter import build_segmenter
+
+    return build_segmenter(name, dict(msgspec.json.decode(knobs)), vocabulary)
 
 
 LOOKS = {"tokens": Tokens, "next": Next, "check": Check, "segmenters": Segmenters, "cut": Cut, "undo": Undo}

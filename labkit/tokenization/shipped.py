@@ -22,7 +22,9 @@ class Shipped(Segmenter):
     source: Vocabulary | None = field(default=None, repr=False)  # given by `build_segmenter`
 
     def cut(self, text):
-        tokens = [token for token in self.source.encode(text) if self.spelling(token)] if text else []  # without marks
+        backend = getattr(getattr(self.source, "tokenizer", None), "backend_tokenizer", None)  # a tenth of the wrapper's time
+        tokens = backend.encode(text, add_special_tokens=False).ids if backend else self.source.encode(text) if text else []
+        tokens = [token for token in tokens if self.spelling(token)]  # without marks
         if self.decode(tokens).removeprefix(b" ") != text.encode().removeprefix(b" "):
             raise ModelError("This model's tokenizer changes the text before it cuts it: choose another model, or other text.")
         return tokens

@@ -16,7 +16,7 @@ from labkit.ui.lane import sentence
 TEXT = """def to_fahrenheit(celsius): return celsius * 9 / 5 + 32  # don't round 1234567
 Seoul is 서울, peace is שלום and سلام, a family 👨‍👩‍👧 costs €9.50"""
 ROWS = ("characters", ("bpe", {"size": 512}), ("bpe", {"size": 4096}), "wordpiece", "unigram", "superwords", "lib", "model")
-ASKED = ("segmenters", "cut", "undo")  # questions that go on to the engine as they are
+ASKED = ("segmenters", "cuts", "undo")  # questions for the engine
 
 
 class Ribbon(anywidget.AnyWidget):
@@ -69,10 +69,19 @@ class Ribbon(anywidget.AnyWidget):
             raise LabError(f"The page asked for {what!r}, which the lab does not know: reload the page.")
         self._engine = self._engine or engines.connect()
         question = {name: value for name, value in message.items() if name not in ("ask", "id")}
+        if what == "cuts":  # of all rows at once
+            rows = question["rows"]
+            return {"cuts": await asyncio.gather(*(self._cut({"text": question["text"], **row}) for row in rows))}
         told = await self._engine.look(what, **question)
         if what == "segmenters":
             told["models"] = msgspec.to_builtins(await self._engine.models(), str_keys=True)
-        if what == "cut":
-            row = [question.get("target") or question["name"], *question.get("knobs", {}).values()]
-            self.cuts[" ".join(map(str, row))] = told["starts"]
+        return told
+
+    async def _cut(self, question: dict[str, Any]) -> dict[str, Any]:
+        try:
+            told = await self._engine.look("cut", **question)
+        except LabError as error:
+            return {"error": str(error)}
+        row = [question.get("target") or question["name"], *question.get("knobs", {}).values()]
+        self.cuts[" ".join(map(str, row))] = told["starts"]
         return told

@@ -343,7 +343,8 @@ def test_an_engine_that_dies_is_told_and_taken_up_again(page, family, open_noteb
     assert strip_ids(bench)[: len(before)] == before
 
 
-SHIPPED = sorted(path.name for path in NOTEBOOKS.glob("0[1-9]_*.ipynb"))
+RIBBON = "11_token_boundaries.ipynb"  # opens with the ribbon, which has tests of its own
+SHIPPED = sorted(path.name for path in NOTEBOOKS.glob("[01][0-9]_*.ipynb") if path.name not in ("00_welcome.ipynb", RIBBON))
 
 
 @pytest.mark.parametrize("name", SHIPPED)

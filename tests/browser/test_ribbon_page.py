@@ -70,3 +70,13 @@ def test_an_error_is_one_sentence_and_nothing_is_lost(page, host, ribbon):
     root.locator("textarea").fill("abcd")
     expect(cells(root, 0)).to_have_count(4)
     expect(root.locator("[role=alert]").first).to_be_hidden()
+
+
+@pytest.mark.parametrize("host", ["voila"])
+def test_the_shipped_page(page, host, open_notebook):
+    """Eight rows with their numbers, and benches below that take their script from the kernel."""
+    root = open_notebook(page, host, "11_token_boundaries.ipynb")
+    expect(root).to_have_attribute("data-rows", "8")
+    expect(root.locator(".tl-cuts tbody tr")).to_have_count(8)
+    assert "…" not in root.locator(".tl-cuts tbody").inner_text()
+    expect(page.locator(".tl[data-ready] .tl-bar")).to_have_count(5)

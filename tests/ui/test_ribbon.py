@@ -41,11 +41,10 @@ def test_it_begins_with_what_it_was_given():
 
 def test_cuts_are_kept_by_row():
     text = "a é"
-    (cut, other, kinds), ribbon = asked(
-        {"ask": "cut", "text": text, "name": "bytes", "knobs": {}},
-        {"ask": "cut", "text": text, "name": "characters", "knobs": {}},
-        {"ask": "segmenters"},
-    )
+    rows = [{"name": "bytes", "knobs": {}}, {"name": "characters", "knobs": {}}, {"name": "nobody"}]
+    (told, kinds), ribbon = asked({"ask": "cuts", "text": text, "rows": rows}, {"ask": "segmenters"})
+    cut, other, wrong = told["cuts"]
+    assert "There is no segmenter 'nobody'" in wrong["error"]  # the other rows are there all the same
     assert cut["starts"] == [0, 1, 2, 3] and other["starts"] == [0, 1, 2] and other["ids"] == ["97", "32", "233"]
     assert (other["bytes"], other["types"], other["size"]) == (4, 3, 0)
     assert ribbon.cuts == {"bytes": [0, 1, 2, 3], "characters": [0, 1, 2]}
@@ -65,9 +64,9 @@ def test_merges_undone():
 @pytest.mark.parametrize(
     "question, sentence",
     [
-        ({"ask": "cut", "text": "a", "name": "nobody"}, "There is no segmenter 'nobody'"),
-        ({"ask": "cut", "text": "a" * 20_001, "name": "bytes"}, "has 20,001 bytes, the ribbon shows 20,000: shorten it."),
-        ({"ask": "cut", "text": "a", "name": "bytes", "knobs": {"size": 3}}, "There is no knob 'size'"),
+        ({"ask": "cuts", "text": "a", "rows": [{"name": "nobody"}]}, "There is no segmenter 'nobody'"),
+        ({"ask": "cuts", "text": "a" * 20_001, "rows": [{"name": "bytes"}]}, "the ribbon shows 20,000: shorten it."),
+        ({"ask": "cuts", "text": "a", "rows": [{"name": "bytes", "knobs": {"size": 3}}]}, "There is no knob 'size'"),
         ({"ask": "undo", "piece": "zz", "name": "model"}, "merges are shown for tokens of 1 to 256"),
         ({"ask": "undo", "piece": "61" * 300, "name": "model"}, "The token has 300 bytes"),
         ({"ask": "look"}, "which the lab does not know"),
@@ -75,6 +74,7 @@ def test_merges_undone():
 )
 def test_one_sentence_when_something_is_wrong(question, sentence):
     (answer,), ribbon = asked(question)
+    answer = answer.get("cuts", [answer])[0]
     assert sentence in answer["error"] and "Traceback" not in answer["error"]
     assert ribbon.cuts == {}
 
@@ -87,7 +87,7 @@ def test_what_the_engine_refuses_is_told():
     async def talk():
         ribbon, heard = Ribbon(engine=Engine()), []
         ribbon.send = lambda content, buffers: heard.append(msgspec.json.decode(buffers[0]))
-        await ribbon._answer({"ask": "cut", "text": "a", "id": 1})
+        await ribbon._answer({"ask": "undo", "piece": "61", "name": "bytes", "id": 1})
         return heard
 
     assert asyncio.run(talk()) == [{"error": "broken"}]

@@ -20,8 +20,6 @@ const EXAMPLES = {
   "right to left": "الأطفال يلعبون في حديقة المدرسة.\nהילדים משחקים בגינת בית הספר, 3 פעמים ביום.",
   "emoji and marks": "👨‍👩‍👧 🇫🇮 ❤️‍🔥 e\u0301 = é? Z̷a̷l̷g̷o ﷽ 𝔘𝔫𝔦𝔠𝔬𝔡𝔢",
 };
-const HELD = 30; // milliseconds a letter may wait for the next one before the rows are asked
-const PATIENCE = 500; // milliseconds until a new text is shown though some rows do not know it yet
 
 /** The code points of a text with where each begins in its UTF-8; one more at the end. */
 function codePoints(text) {
@@ -158,34 +156,44 @@ function renderRibbon({ model, el }) {
     if (words) alarm.replaceChildren(html("p", null, words), button("Retry", () => everything()));
   };
 
-  /** Ask for one row; of answers that come late only the newest counts. */
-  async function ask(row, text = state.text) {
-    const wish = (row.wish = {});
+  /** Ask where rows cut a text; of answers that come late only the newest counts. */
+  async function ask(rows, text = state.text) {
+    const wish = {};
+    for (const row of rows) row.wish = wish;
+    let cuts;
     try {
-      const answer = await line.ask({ ask: "cut", text, name: row.name, knobs: row.knobs, target: row.target ?? "" });
-      if (row.wish !== wish) return;
-      Object.assign(row, { fresh: { ...wholeCut(answer), of: text }, error: "" });
-      if (text === state.text) row.cut = row.fresh;
+      ({ cuts } = await line.ask({ ask: "cuts", text, rows: rows.map((row) => ({ name: row.name, knobs: row.knobs, target: row.target ?? "" })) }));
     } catch (error) {
-      if (row.wish !== wish) return;
-      row.error = error.message; // what was cut before stays
+      cuts = rows.map(() => ({ error: error.message }));
     }
-    if (text === state.text || row.error) later();
+    rows.forEach((row, k) => {
+      if (row.wish !== wish) return;
+      row.error = cuts[k].error ?? ""; // what was cut before stays
+      if (!row.error) row.fresh = { ...wholeCut(cuts[k]), of: text };
+      if (!row.error && text === state.text) row.cut = row.fresh;
+    });
+    if (text === state.text || rows.some((row) => row.error)) later();
   }
 
-  /** Another text: the old one stays on the screen until every row knows where it cuts the new one, or one takes too long. */
+  /** One question at a time: while `thing` is being asked about, further wishes wait and become one. */
+  async function inTurn(thing, work) {
+    if (thing.busy) return void (thing.stale = true);
+    thing.busy = true;
+    do {
+      thing.stale = false;
+      await work();
+    } while (thing.stale);
+    thing.busy = false;
+  }
+
+  /** Another text: the old one stays on the screen until every row knows where it cuts the new one. */
   async function everything() {
     const wanted = text.value, rows = [...state.rows, state.reference];
-    const change = () => {
-      if (text.value !== wanted || rows.every((row) => row.error)) return;
-      Object.assign(state, { text: wanted, points: codePoints(wanted), token: null });
-      for (const row of rows) row.cut = row.fresh?.of === wanted ? row.fresh : null;
-      later();
-    };
-    const late = setTimeout(change, PATIENCE);
-    await Promise.all(rows.map((row) => ask(row, wanted)));
-    clearTimeout(late);
-    change();
+    await ask(rows, wanted);
+    if (text.value !== wanted || rows.every((row) => row.error)) return;
+    Object.assign(state, { text: wanted, points: codePoints(wanted), token: null });
+    for (const row of rows) row.cut = row.fresh?.of === wanted ? row.fresh : null;
+    later();
   }
 
   let drawing = 0;
@@ -271,7 +279,7 @@ function renderRibbon({ model, el }) {
     const refers = html("select", { "aria-label": "Reference" }, ...state.kinds.map((one) => html("option", { value: one.name, selected: one.name === state.reference.name }, one.title)));
     refers.addEventListener("change", () => {
       state.reference = { name: refers.value, knobs: {}, cut: null };
-      ask(state.reference);
+      ask([state.reference]);
     });
     const names = ["", "tokens", "bytes a token", "different", "vocabulary", "Rényi", "% valid", "% pure", "F1 against", "ms", ""];
     const heads = names.map((name) => html("th", { scope: "col", title: HELP[name] }, name, name === "F1 against" ? refers : null));
@@ -305,7 +313,7 @@ function renderRibbon({ model, el }) {
           if (row.knobs[knob.name] === value) return;
           row.knobs = { ...row.knobs, [knob.name]: value };
           state.token = null;
-          ask(row);
+          inTurn(row, () => ask([row]));
         };
         const made = makeKnob(knob, { moved: put, settled: put });
         setters.push(() => made.set(row.knobs[knob.name] ?? knob.default));
@@ -322,7 +330,7 @@ function renderRibbon({ model, el }) {
     const made = choiceKnob(knob, { settled: (name) => {
       Object.assign(row, { target: name });
       state.token = null;
-      ask(row);
+      ask([row]);
     } });
     setters.push(() => made.set(row.target || state.models.find((one) => one.default)?.name || ""));
     return made.element;
@@ -399,11 +407,7 @@ function renderRibbon({ model, el }) {
     event.preventDefault();
     event.stopPropagation();
   });
-  let typed = 0;
-  text.addEventListener("input", () => {
-    clearTimeout(typed);
-    typed = setTimeout(everything, HELD);
-  });
+  text.addEventListener("input", () => inTurn(text, everything));
   samples.addEventListener("change", () => {
     if (!samples.value) return;
     text.value = EXAMPLES[samples.value];
@@ -415,7 +419,7 @@ function renderRibbon({ model, el }) {
     const row = { name: more.value, knobs: {}, cut: null, error: "" };
     state.rows.push(row);
     Object.assign(state, { row: state.rows.length - 1, token: null });
-    ask(row);
+    ask([row]);
   });
   only.addEventListener("change", later);
   const resized = whenResized(blocks, later);
