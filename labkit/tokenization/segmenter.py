@@ -46,7 +46,6 @@ class Segmenter:
     name: ClassVar[str] = ""
     title: ClassVar[str] = ""
     paper: ClassVar[str] = ""  # its id in data/papers.toml; "" = nobody's paper in the catalogue
-    spaced: ClassVar[bool] = True  # False: reads texts without spaces, and has no opinion about them
 
     @classmethod
     def summary(cls) -> str:

@@ -11,6 +11,7 @@ import msgspec
 from labkit import engine as engines
 from labkit.errors import LabError
 from labkit.ui import assets
+from labkit.ui.desk import Desk
 from labkit.ui.lane import sentence
 
 TEXT = """def to_fahrenheit(celsius): return celsius * 9 / 5 + 32  # don't round 1234567
@@ -35,24 +36,13 @@ class Ribbon(anywidget.AnyWidget):
             "reference": reference,
         }
         self.cuts: dict[str, list[int]] = {}
-        self._engine = engine
-        self._tasks: set[asyncio.Task] = set()
-        try:
-            self._loop = asyncio.get_running_loop()  # the cell's own; callbacks may come on another thread
-        except RuntimeError:
-            self._loop = None
+        self._engine, self._desk = engine, Desk()
         self.on_msg(self._hear)
 
     def _hear(self, _widget: Any, message: Any, _buffers: list[Any]) -> None:
         """Callbacks never work: they leave the question to a task."""
         if isinstance(message, dict) and "ask" in message:
-            self._loop = self._loop or asyncio.get_running_loop()
-            self._loop.call_soon_threadsafe(self._spawn, message)
-
-    def _spawn(self, message: dict[str, Any]) -> None:
-        task = asyncio.get_running_loop().create_task(self._answer(message))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+            self._desk.call(self._answer(message))
 
     async def _answer(self, message: dict[str, Any]) -> None:
         try:

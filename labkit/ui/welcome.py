@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from typing import Any
 
@@ -12,6 +11,7 @@ import msgspec
 from labkit import catalog
 from labkit import engine as engines
 from labkit.ui import assets
+from labkit.ui.desk import Desk
 from labkit.ui.lane import sentence
 
 
@@ -22,23 +22,12 @@ class Welcome(anywidget.AnyWidget):
 
     def __init__(self, engine: Any = None):
         super().__init__()
-        self._engine = engine
-        self._tasks: set[asyncio.Task] = set()
-        try:
-            self._loop = asyncio.get_running_loop()
-        except RuntimeError:
-            self._loop = None
+        self._engine, self._desk = engine, Desk()
         self.on_msg(self._hear)
 
     def _hear(self, _widget: Any, message: Any, _buffers: list[Any]) -> None:
         if isinstance(message, dict) and message.get("do") == "open":
-            self._loop = self._loop or asyncio.get_running_loop()
-            self._loop.call_soon_threadsafe(self._start)
-
-    def _start(self) -> None:
-        task = asyncio.get_running_loop().create_task(self._tell())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+            self._desk.call(self._tell())
 
     async def _tell(self) -> None:
         """The catalogue at once, from the file; then who answers and what works, from the engine."""
