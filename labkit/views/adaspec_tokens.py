@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 from labkit.trace import Trace
 from labkit.views import read
 from labkit.views import theme as themes
-from labkit.views.boxes import HIGH, SIZE, boxes
+from labkit.views.boxes import HIGH, SIZE, boxes, drawn
 from labkit.views.text import escaped
 
 COLUMNS = ("place", "token", "lag, nats", "kept")
@@ -52,19 +52,7 @@ def adaspec_tokens(trace: Trace, upto: int | None = None, *, width: float = 1000
                 "borderpad": 0,
             }
         )
-    figure = go.Figure(layout={"template": {}})
-    figure.update_layout(
-        title="Which tokens can this draft still learn?",
-        meta={"words": words(table), "height": height + 56, "sized": True},
-        shapes=shapes,
-        annotations=notes,
-        width=width,
-        height=height + 56,
-        margin={"l": 12, "r": 12, "t": 44, "b": 12},
-        xaxis={"visible": False, "range": [0, room], "fixedrange": True},
-        yaxis={"visible": False, "range": [height, 0], "fixedrange": True},
-    )
-    return figure
+    return drawn("Which tokens can this draft still learn?", words(table), shapes, notes, width, room, height)
 
 
 def words(table: list[tuple]) -> str:

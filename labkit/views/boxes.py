@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import plotly.graph_objects as go
 
 from labkit.views.text import cut, width
 
@@ -31,3 +33,21 @@ def boxes(texts: list[str], room: float) -> tuple[list[Box], float]:
         if "\n" in text:  # the indent of the next line
             x, y = width(text[text.rfind("\n") + 1 :].partition(text.strip() or "\0")[0], SIZE), y + LINE
     return found, y + LINE
+
+
+def drawn(title: str, words: str, shapes: list[dict], notes: list[dict], wide: float, room: float, height: float) -> go.Figure:
+    """A figure of `shapes` and `notes` on pixels, `room` by `height`, `wide` with its margins; asked anew when resized."""
+    hidden: dict[str, Any] = {"visible": False, "fixedrange": True}
+    figure = go.Figure(layout={"template": {}})
+    figure.update_layout(
+        title=title,
+        meta={"words": words, "height": height + 56, "sized": True},
+        shapes=shapes,
+        annotations=notes,
+        width=wide,
+        height=height + 56,
+        margin={"l": 12, "r": 12, "t": 44, "b": 12},
+        xaxis={**hidden, "range": [0, room]},
+        yaxis={**hidden, "range": [height, 0]},
+    )
+    return figure

@@ -7,6 +7,7 @@ import plotly.graph_objects as go
 from labkit.trace import Trace
 from labkit.views import read
 from labkit.views import theme as themes
+from labkit.views.boxes import drawn
 from labkit.views.text import label
 from labkit.views.text import width as wide_as
 
@@ -49,19 +50,7 @@ def hybrid_words(trace: Trace, upto: int | None = None, *, width: float = 1000, 
             x += wide + GAP
         x = max(x + 24, room / 2) if x < room / 2 else room + 1  # the next word: the second half, or the next row
     height = y + LINE if words else LINE
-    figure = go.Figure(layout={"template": {}})
-    figure.update_layout(
-        title="What is a word made of?",
-        meta={"words": _words(words), "height": height + 56, "sized": True},
-        shapes=shapes,
-        annotations=notes,
-        width=width,
-        height=height + 56,
-        margin={"l": 12, "r": 12, "t": 44, "b": 12},
-        xaxis={"visible": False, "range": [0, room], "fixedrange": True},
-        yaxis={"visible": False, "range": [height, 0], "fixedrange": True},
-    )
-    return figure
+    return drawn("What is a word made of?", _words(words), shapes, notes, width, room, height)
 
 
 def _words(words: list[dict]) -> str:

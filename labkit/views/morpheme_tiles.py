@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 from labkit.trace import Trace
 from labkit.views import read
 from labkit.views import theme as themes
-from labkit.views.boxes import HIGH, SIZE, boxes
+from labkit.views.boxes import HIGH, SIZE, boxes, drawn
 from labkit.views.text import escaped
 
 COLUMNS = ("token", "tag", "times")
@@ -48,19 +48,7 @@ def morpheme_tiles(trace: Trace, upto: int | None = None, *, width: float = 1000
                 "borderpad": 0,
             }
         )
-    figure = go.Figure(layout={"template": {}})
-    figure.update_layout(
-        title="Which tokens mean something?",
-        meta={"words": _words(trace, upto), "height": height + 56, "sized": True},
-        shapes=shapes,
-        annotations=notes,
-        width=width,
-        height=height + 56,
-        margin={"l": 12, "r": 12, "t": 44, "b": 12},
-        xaxis={"visible": False, "range": [0, room], "fixedrange": True},
-        yaxis={"visible": False, "range": [height, 0], "fixedrange": True},
-    )
-    return figure
+    return drawn("Which tokens mean something?", _words(trace, upto), shapes, notes, width, room, height)
 
 
 def _words(trace: Trace, upto: int | None) -> str:
