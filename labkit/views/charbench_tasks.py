@@ -8,7 +8,7 @@ from labkit.trace import Trace
 from labkit.views import read
 from labkit.views import theme as themes
 from labkit.views.acceptance import wilson
-from labkit.views.language_games import arms
+from labkit.views.language_games import shares
 
 COLUMNS = ("who", "task", "share right", "low (95 % Wilson)", "high (95 % Wilson)", "items", "commonest answer")
 
@@ -29,29 +29,13 @@ def rows(trace: Trace, upto: int | None = None) -> list[tuple]:
 def charbench_tasks(trace: Trace, upto: int | None = None, *, theme: str = "light") -> go.Figure:
     """A group of bars a task, a bar a model; a line across each group where a constant answer stands."""
     ink, table, shown = themes.colours(theme), rows(trace, upto), read.steps(trace, upto)
-    figure = go.Figure(layout={"template": {}})
-    for name, marker in arms(ink).items():
-        some = [row for row in table if row[0] == name]
-        if some:
-            figure.add_bar(
-                x=[row[1] for row in some],
-                y=[row[2] for row in some],
-                name=name,
-                marker=marker,
-                error_y=themes.whiskers(ink, ((row[3], row[2], row[4]) for row in some)),
-                hovertext=[f"{name}, {row[1]}: {row[2]:.0%} of {row[5]}" for row in some],
-                hoverinfo="text",
-            )
+    figure = shares(ink, table)
     constants = {row[1]: row[6] for row in table}
     for place, share in enumerate(constants.values()):
         line = {"color": ink["refuse"], "width": 2, "dash": "dot"}
         figure.add_shape(type="line", x0=place - 0.45, x1=place + 0.45, y0=share, y1=share, line=line)
     figure.update_layout(
         title="Who can spell?",
-        barmode="group",
-        xaxis={"showgrid": False},
-        yaxis={"title": "share right", "range": [0, 1.02], "tickformat": ".0%"},
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 1, "xanchor": "right"},
         meta={"words": _words(shown[-1].notes if shown else {}), "height": 320},
     )
     return figure

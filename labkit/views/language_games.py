@@ -34,9 +34,8 @@ def rows(trace: Trace, upto: int | None = None) -> list[tuple]:
     ]
 
 
-def language_games(trace: Trace, upto: int | None = None, *, theme: str = "light") -> go.Figure:
-    """Groups of bars, one a game, with the line of guessing."""
-    ink, table, shown = themes.colours(theme), rows(trace, upto), read.steps(trace, upto)
+def shares(ink: dict[str, str], table: list[tuple], noun: str = "") -> go.Figure:
+    """Groups of bars, one bar a kind of training text; rows: (kind, group, share, low, high, how many, ...)."""
     figure = go.Figure(layout={"template": {}})
     for name, marker in arms(ink).items():
         some = [row for row in table if row[0] == name]
@@ -47,16 +46,26 @@ def language_games(trace: Trace, upto: int | None = None, *, theme: str = "light
                 name=name,
                 marker=marker,
                 error_y=themes.whiskers(ink, ((row[3], row[2], row[4]) for row in some)),
-                hovertext=[f"{name}, {row[1]}: {row[2]:.0%} of {row[5]} games" for row in some],
+                hovertext=[f"{name}, {row[1]}: {row[2]:.0%} of {row[5]} {noun}".strip() for row in some],
                 hoverinfo="text",
             )
+    figure.update_layout(
+        barmode="group",
+        xaxis={"showgrid": False},
+        yaxis={"title": "share right", "range": [0, 1.02], "tickformat": ".0%"},
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 1, "xanchor": "right"},
+    )
+    return figure
+
+
+def language_games(trace: Trace, upto: int | None = None, *, theme: str = "light") -> go.Figure:
+    """Groups of bars, one a game, with the line of guessing."""
+    ink, table, shown = themes.colours(theme), rows(trace, upto), read.steps(trace, upto)
+    figure = shares(ink, table, "games")
     figure.add_hline(y=GUESSED, line={"color": ink["edge"], "width": 1.5, "dash": "dash"})
     figure.update_layout(
         title="Did the splits teach letters?",
-        barmode="group",
-        xaxis={"title": "which of four words …", "showgrid": False},
-        yaxis={"title": "share right", "range": [0, 1.02], "tickformat": ".0%"},
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 1, "xanchor": "right"},
+        xaxis={"title": "which of four words …"},
         meta={"words": _words(shown[-1].notes["trained"] if shown else []), "height": 320},
     )
     return figure
