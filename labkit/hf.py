@@ -133,9 +133,15 @@ class HuggingFaceRunner:
             whole[..., past:] = torch.full((new, new), floor, dtype=self.dtype, device=self.device).triu_(1)
         else:
             whole[..., past + new - mask.shape[-1] :] = mask.clamp(min=floor)
+        return self._answer(ids, positions, whole, cache, first, hidden)
+
+    def _answer(self, ids: Tensor, positions: Tensor, mask: Tensor, cache, first: int, hidden: bool):
+        """What the model says under a mask that covers the cache too; one row of tokens or several, as in `forward`."""
+        past, rows = cache.length, cache.rows
+        new = ids.shape[0] // rows
         answer = self.model(
             **{"inputs_embeds" if ids.is_floating_point() else "input_ids": ids.unflatten(0, (rows, new))},
-            attention_mask=whole,
+            attention_mask=mask,
             position_ids=positions.view(rows, new),
             past_key_values=cache.inner,
             use_cache=True,
@@ -152,17 +158,8 @@ class HuggingFaceRunner:
         self.model.set_attn_implementation("labkit")
         _working.append((policy, positions))
         try:
-            answer = self.model(
-                **{"inputs_embeds" if ids.is_floating_point() else "input_ids": ids[None]},
-                attention_mask=torch.zeros(1, 1, 1, 1, dtype=self.dtype, device=self.device),  # the policy masks by position
-                position_ids=positions[None],
-                past_key_values=cache.inner,
-                use_cache=True,
-                output_hidden_states=hidden,
-                logits_to_keep=ids.shape[0] - first,
-            )
+            mask = torch.zeros(1, 1, 1, 1, dtype=self.dtype, device=self.device)  # the policy masks by position
+            return self._answer(ids, positions, mask, cache, first, hidden)
         finally:
             _working.pop()
             self.model.set_attn_implementation(before)
-        trail = torch.stack(answer.hidden_states).flatten(1, 2) if hidden else None
-        return answer.logits[0], trail
