@@ -1,8 +1,10 @@
 """The engine runs requests: in this process, or as a server that many kernels share. Importing this loads no torch."""
 
+from functools import cache
+
 from labkit.engine.protocol import Engine, MethodInfo, ModelInfo, Status, TransformInfo
 
-__all__ = ["Engine", "MethodInfo", "ModelInfo", "Status", "TransformInfo", "connect"]
+__all__ = ["Engine", "MethodInfo", "ModelInfo", "Status", "TransformInfo", "connect", "shared"]
 
 
 def connect(address: str | None = None) -> Engine:
@@ -13,3 +15,9 @@ def connect(address: str | None = None) -> Engine:
     from labkit.engine.client import choose
 
     return choose(address)
+
+
+@cache
+def shared() -> Engine:
+    """What `connect()` gives, the same one each time: all benches of a kernel are one visitor, and load no models twice."""
+    return connect()

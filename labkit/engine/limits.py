@@ -26,7 +26,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     max_new_tokens: int = 1024
     max_frame_bytes: int = 4 * 2**20  # what a visitor may send at once
     max_answer_bytes: int = 64 * 2**20  # what one step may weigh: whole laws of a long prompt are the heaviest
-    max_runs_per_visitor: int = 4  # two lanes to compare, one branch, one to spare
+    max_runs_per_visitor: int = 16  # four benches on a page, each with two lanes, a branch, and one to spare
     max_questions_per_visitor: int = 32  # waiting at once; they are answered one by one
     max_visitors: int = 100
     idle_seconds: int = 3600  # a run nobody pulls, or a connection nobody uses, is let go after this

@@ -32,8 +32,8 @@ class Bench(anywidget.AnyWidget):
 
     `prompt` is text or token ids; `knobs` are the method's; `top_h`, `top_k`, `top_p`, `min_p`, `eta`, `typical` cut the
     next-token distribution in this order (None = off; a dict turns more than the first knob) after `temperature` (0 = greedy).
-    `autorun` steps run as soon as the page is seen. `engine` defaults to the one `labkit.engine.connect()` finds; it is connected
-    when the page first speaks, never before. `trace` shows a saved run.
+    `autorun` steps run as soon as the page is seen. `engine` defaults to the kernel's own, `labkit.engine.shared()`; it is
+    connected when the page first speaks, never before. `trace` shows a saved run.
 
     `bench.trace` and `bench.compare` hold what was computed. Raises `LabError` on an unknown page.
     """
@@ -90,7 +90,7 @@ class Bench(anywidget.AnyWidget):
             draft=draft,
             keep=KEEP[page],
         )
-        connect = engines.connect if engine is None else lambda: engine
+        connect = engines.shared if engine is None else lambda: engine
         request = trace.opening.request if trace else request
         measure = page in ("draft_trees", "decode")
         self._drive = Drive(request, connect, self._publish, autorun=autorun, trace=trace, measure=measure)

@@ -57,7 +57,7 @@ class Ribbon(anywidget.AnyWidget):
             return self._start
         if what not in ASKED:
             raise LabError(f"The page asked for {what!r}, which the lab does not know: reload the page.")
-        self._engine = self._engine or engines.connect()
+        self._engine = self._engine or engines.shared()
         question = {name: value for name, value in message.items() if name not in ("ask", "id")}
         if what == "cuts":  # of all rows at once
             rows = question["rows"]

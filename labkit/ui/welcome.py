@@ -33,7 +33,7 @@ class Welcome(anywidget.AnyWidget):
         """The catalogue at once, from the file; then who answers and what works, from the engine."""
         try:
             self._publish("papers", {"papers": list(catalog.papers().values())})
-            self._engine = self._engine or engines.connect()
+            self._engine = self._engine or engines.shared()
             methods, transforms = await self._engine.methods(), await self._engine.transforms()
             models, status = await self._engine.models(), await self._engine.status()
             names = {thing.name: thing.title for thing in [*methods, *transforms]}

@@ -18,8 +18,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
+import urllib.request
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -160,7 +162,10 @@ def write_notebook(served):
 
 @pytest.fixture
 def open_notebook(request):
-    """Opens a notebook in a host, runs it, and returns the first bench as a Locator once it is ready."""
+    """Opens a notebook in a host, runs it, and returns the first bench as a Locator once it is ready.
+
+    JupyterLab keeps a kernel when its page is closed, and each is a visitor of the engine: they are ended with the test.
+    """
 
     def open_it(page, host: str, name: str, ready: str = ".tl[data-ready]"):
         url = request.getfixturevalue(host)
@@ -176,4 +181,18 @@ def open_notebook(request):
         bench.wait_for()
         return bench
 
-    return open_it
+    yield open_it
+    if "lab" in request.fixturenames or request.node.funcargs.get("host") == "lab":
+        end_kernels(request.getfixturevalue("lab"))
+
+
+def end_kernels(lab: str) -> None:
+    """End every session of the JupyterLab at this address."""
+
+    def ask(path: str, method: str = "GET"):
+        asked = urllib.request.Request(f"{lab}api/{path}", method=method, headers={"Authorization": f"token {TOKEN}"})
+        with urllib.request.urlopen(asked) as answer:
+            return answer.read()
+
+    for session in json.loads(ask("sessions")):
+        ask(f"sessions/{session['id']}", "DELETE")

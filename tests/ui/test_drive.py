@@ -395,3 +395,9 @@ def test_the_page_needs_no_torch_numpy_or_pandas():
     code = f"import sys; from labkit.ui import Bench, Welcome; Bench(); Welcome(); print(*{heavy} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
+
+
+def test_benches_of_a_kernel_are_one_visitor():
+    """Each connection counts as a visitor of the engine, and a page has many benches."""
+    first, second = (Bench.entropy("x = 1", method=method) for method in ("plain", "lookup"))
+    assert first._drive.engine is second._drive.engine
