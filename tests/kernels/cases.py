@@ -1,0 +1,176 @@
+"""Every kernel against its reference in float64, and the edges of both; started by `test_kernels.py`, in a process of its own.
+
+With TRITON_INTERPRET=1 the kernels run on CPU tensors in Triton's interpreter, otherwise compiled on this machine's GPU.
+"""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+import torch
+
+from labkit.attention.double_sparsity import quantised
+from labkit.kernels import launch
+from labkit.kernels.indexed import attend_indexed_torch, attend_indexed_triton
+from labkit.kernels.labels import best, label_scores_torch, label_scores_triton
+from labkit.kernels.merge import merge_torch, merge_triton
+from labkit.kernels.sums import attend_summed_torch, attend_summed_triton
+from labkit.kernels.tree import attend_tree_torch, attend_tree_triton
+
+DEVICE = "cpu" if os.environ.get("TRITON_INTERPRET") == "1" else "cuda"
+NEAR = {torch.float32: 1e-5, torch.float16: 5e-3} | ({torch.bfloat16: 4e-2} if DEVICE == "cuda" else {})  # not interpreted
+NOTHING = float("-inf")
+
+
+@pytest.fixture(autouse=True)
+def many_processors(monkeypatch):
+    """So that even small work is cut into shares, as on a GPU."""
+    monkeypatch.setattr(launch, "_processors", lambda device: 8)
+
+
+def some(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)).to(DEVICE, dtype)
+
+
+def chosen(heads: int, length: int, count: int) -> torch.Tensor:
+    """`count` slots of `length` for each head, ascending."""
+    return best(torch.rand(heads, length, generator=torch.Generator().manual_seed(1)), count).to(DEVICE)
+
+
+def near(found: torch.Tensor, wanted: torch.Tensor, dtype: torch.dtype = torch.float32):
+    """Both are the same up to the rounding of `dtype`, minus infinity where minus infinity is wanted, and never NaN."""
+    assert found.shape == wanted.shape and not found.isnan().any()
+    assert torch.equal(found == NOTHING, wanted == NOTHING)
+    assert (found.double() - wanted).nan_to_num().abs().max() < NEAR[dtype] * 2
+
+
+def doubled(*parts: torch.Tensor) -> list[torch.Tensor]:
+    return [part.double() if part.is_floating_point() else part for part in parts]
+
+
+@pytest.mark.parametrize("dtype", NEAR)
+@pytest.mark.parametrize("group, size, length, count", [(4, 32, 150, 70), (1, 16, 20, 20), (8, 24, 9, 1), (3, 64, 70, 65)])
+def test_indexed(dtype, group, size, length, count):
+    query, index = some(2, group, size, dtype=dtype) / size**0.5, chosen(2, length, count)
+    parts = query, some(2, length, size, seed=1, dtype=dtype), some(2, length, size, seed=2, dtype=dtype)
+    for found, wanted in zip(attend_indexed_triton(*parts, index), attend_indexed_torch(*doubled(*parts), index)):
+        near(found, wanted, dtype)
+
+
+def test_indexed_over_batches_views_and_ragged_sets():
+    """Two sequences; a cache with room to spare; sets of 65, 64, 3 and no slots, in rows of 65."""
+    room = some(2, 2, 2, 128, 32)
+    keys, values = room[0, :, :, :100], room[1, :, :, :100]
+    index = chosen(4, 100, 65).view(2, 2, 65)
+    for row, held in enumerate((65, 64, 3, 0)):
+        index[row // 2, row % 2, held:] = -1
+    query = some(2, 2, 4, 32, seed=3)
+    out, sums = attend_indexed_triton(query, keys, values, index)
+    for found, wanted in zip((out, sums), attend_indexed_torch(*doubled(query, keys, values), index)):
+        near(found, wanted)
+    assert (out[1, 1] == 0).all() and (sums[1, 1] == NOTHING).all() and (sums[1, 0] > NOTHING).all()
+
+
+def test_a_loud_score_does_not_overflow():
+    query, keys, values = 1e3 * some(1, 2, 16), some(1, 40, 16, seed=1), some(1, 40, 16, seed=2)
+    index = chosen(1, 40, 33)
+    near(attend_indexed_triton(query, keys, values, index)[0], attend_indexed_torch(*doubled(query, keys, values), index)[0])
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_merge(count):
+    parts, sums = some(count, 3, 2, 24), 5 * some(count, 3, 2)
+    sums[:, 0] = NOTHING  # nobody saw anything
+    sums[0, 1] = NOTHING
+    parts[sums == NOTHING] = 0
+    for found, wanted in zip(merge_triton(parts, sums), merge_torch(*doubled(parts, sums))):
+        near(found, wanted)
+
+
+def test_merged_halves_are_the_whole():
+    query, keys, values, index = some(2, 4, 32), some(2, 90, 32, seed=1), some(2, 90, 32, seed=2), chosen(2, 90, 40)
+    halves = [attend_indexed_triton(query, keys, values, index[:, part]) for part in (slice(0, 13), slice(13, 40))]
+    merged = merge_triton(*(torch.stack(half) for half in zip(*halves)))
+    for found, wanted in zip(merged, attend_indexed_torch(*doubled(query, keys, values), index)):
+        near(found, wanted)
+
+
+def sight(parents: list[int], width: int) -> torch.Tensor:
+    """The additive mask [n, width] of a tree behind width - n tokens that all may see."""
+    new = len(parents)
+    mask = torch.full((new, width), NOTHING)
+    mask[:, : width - new] = 0
+    for node, parent in enumerate(parents):
+        if parent >= 0:
+            mask[node] = mask[parent]
+        mask[node, width - new + node] = 0
+    return mask.to(DEVICE)
+
+
+@pytest.mark.parametrize("dtype", NEAR)
+@pytest.mark.parametrize("group, size, length", [(1, 16, 7), (4, 32, 150), (8, 24, 65)])
+def test_tree(dtype, group, size, length):
+    parents = [-1, -1, 0, 0, 1, 2]
+    new = len(parents)
+    query = some(2, group * new, size, dtype=dtype) / size**0.5
+    keys, values = some(2, length, size, seed=1, dtype=dtype), some(2, length, size, seed=2, dtype=dtype)
+    for mask in (sight(parents, new).to(dtype), sight(parents, new + 1).to(dtype), None):
+        wanted = attend_tree_torch(*doubled(query, keys, values), None if mask is None else mask.double())
+        near(attend_tree_triton(query, keys, values, mask), wanted, dtype)
+
+
+def test_one_token_and_a_long_chain():
+    keys, values = some(2, 130, 32, seed=1), some(2, 130, 32, seed=2)
+    near(attend_tree_triton(some(2, 1, 32), keys, values, None), attend_tree_torch(*doubled(some(2, 1, 32), keys, values), None))
+    query, mask = some(2, 2 * 70, 32), sight(list(range(-1, 69)), 70)
+    near(attend_tree_triton(query, keys, values, mask), attend_tree_torch(*doubled(query, keys, values, mask)))
+
+
+def test_sequences_each_with_its_own_mask():
+    """Three sequences padded to one length: empty columns in front are hidden, each behind its own tree."""
+    mask = torch.stack([sight([-1, 0, 0], 40), sight([-1, -1, 1], 40), sight([-1, 0, 1], 40)])[:, None]
+    mask[1, ..., :5] = mask[2, ..., :30] = NOTHING
+    query, keys, values = some(6, 2 * 3, 16), some(6, 40, 16, seed=1), some(6, 40, 16, seed=2)
+    near(attend_tree_triton(query, keys, values, mask), attend_tree_torch(*doubled(query, keys, values, mask)))
+
+
+def test_a_row_that_sees_nothing():
+    mask = sight([-1, 0], 20)
+    mask[0] = NOTHING
+    out = attend_tree_triton(some(1, 2, 16), some(1, 20, 16), some(1, 20, 16), mask)
+    assert (out[0, 0] == 0).all() and not out.isnan().any()
+
+
+@pytest.mark.parametrize("dtype", NEAR)
+@pytest.mark.parametrize("group, size, new, held", [(1, 16, 5, 5), (4, 32, 70, 90), (8, 24, 2, 130)])
+def test_summed(dtype, group, size, new, held):
+    """The newest `new` of `held` positions ask; what one head holds has gaps."""
+    query = some(2, group, new, size, dtype=dtype) / size**0.5
+    keys, values = some(2, held, size, seed=1, dtype=dtype), some(2, held, size, seed=2, dtype=dtype)
+    every = torch.arange(held, dtype=torch.int32, device=DEVICE) + 3
+    positions, places = torch.stack([every, every - 3 * (every < held // 2)]), every[-new:]
+    out, sums = attend_summed_triton(query, keys, values, places, positions)
+    wanted = attend_summed_torch(*doubled(query, keys, values), places, positions)
+    near(out, wanted[0], dtype)
+    assert (sums - wanted[1]).abs().max() < NEAR[dtype] * group * new
+    assert sums.sum(1).tolist() == pytest.approx([group * new] * 2, rel=NEAR[dtype])
+
+
+def test_summed_where_the_first_queries_see_nothing():
+    query, keys, values = some(1, 2, 6, 16), some(1, 8, 16, seed=1), some(1, 8, 16, seed=2)
+    places, positions = torch.arange(6, device=DEVICE), torch.arange(8, device=DEVICE)[None] + 4
+    out, sums = attend_summed_triton(query, keys, values, places, positions)
+    for found, wanted in zip((out, sums), attend_summed_torch(*doubled(query, keys, values), places, positions)):
+        near(found, wanted)
+    assert (out[:, :, :4] == 0).all() and (sums[:, 2:] == 0).all() and sums.sum() == pytest.approx(4)
+
+
+@pytest.mark.parametrize("bits", ["whole", "8", "4", "2"])
+@pytest.mark.parametrize("width, length", [(5, 300), (16, 1)])
+def test_labels(bits, width, length):
+    part, held = some(2, width), quantised(some(2, length, width, seed=1), bits)
+    found, wanted = label_scores_triton(part, held, bits), label_scores_torch(part.double(), held, bits)
+    near(found, wanted.double())
+    if length > 1:  # ties apart, the same slots are best
+        assert torch.equal(best(found, 20), best(wanted, 20))
