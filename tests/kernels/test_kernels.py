@@ -12,6 +12,7 @@ import pytest
 import torch
 
 CASES = Path(__file__).with_name("cases.py")
+PYTEST = ("-m", "pytest", str(CASES), "-q", "-x", "--noconftest", "-p", "no:cacheprovider")
 pytestmark = pytest.mark.skipif(find_spec("triton") is None, reason="Triton is not installed here")
 
 
@@ -26,12 +27,12 @@ def run(*command: str, **settings: str) -> str:
 
 
 def test_in_the_interpreter():
-    assert " passed" in run("-m", "pytest", str(CASES), "-q", "-x", "--noconftest", "-p", "no:cacheprovider", TRITON_INTERPRET="1")
+    assert " passed" in run(*PYTEST, TRITON_INTERPRET="1")
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
 def test_on_this_gpu():
-    assert " passed" in run("-m", "pytest", str(CASES), "-q", "-x", "--noconftest", "-p", "no:cacheprovider")
+    assert " passed" in run(*PYTEST)
 
 
 def test_they_compile_for_an_ampere_gpu(tmp_path):
