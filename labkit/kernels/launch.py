@@ -27,8 +27,8 @@ class jit:
         names = self.function.__globals__
         names["tl"] = triton.language
         for name in self.function.__code__.co_names:  # functions that this one calls on the GPU
-            if isinstance(names.get(name), jit):
-                names[name] = names[name].compiled
+            if isinstance(helper := names.get(name), jit):
+                names[name] = helper.compiled
         return triton.jit(self.function)
 
     def __getitem__(self, grid):

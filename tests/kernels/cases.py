@@ -10,13 +10,17 @@ import os
 import pytest
 import torch
 
-from labkit.attention.double_sparsity import quantised
-from labkit.kernels import launch
+from labkit.attention.double_sparsity import DoubleSparsity, quantised
+from labkit.attention.ground import Spec
+from labkit.attention.h2o import H2O
+from labkit.attention.token_select import TokenSelect
+from labkit.kernels import indexed, labels, launch, sums, tree
 from labkit.kernels.indexed import attend_indexed_torch, attend_indexed_triton
 from labkit.kernels.labels import best, label_scores_torch, label_scores_triton
 from labkit.kernels.merge import merge_torch, merge_triton
 from labkit.kernels.sums import attend_summed_torch, attend_summed_triton
 from labkit.kernels.tree import attend_tree_torch, attend_tree_triton
+from labkit.llama import LlamaCache
 
 DEVICE = "cpu" if os.environ.get("TRITON_INTERPRET") == "1" else "cuda"
 NEAR = {torch.float32: 1e-5, torch.float16: 5e-3} | ({torch.bfloat16: 4e-2} if DEVICE == "cuda" else {})  # not interpreted
@@ -175,3 +179,38 @@ def test_labels(bits, width, length):
     near(found, wanted.double())
     if length > 1:  # ties apart, the same slots are best
         assert torch.equal(best(found, 20), best(wanted, 20))
+
+
+@pytest.mark.parametrize("module, policy", [
+    (indexed, DoubleSparsity(share=0.2, channels=4)),
+    (labels, DoubleSparsity(share=0.2, channels=4)),
+    (indexed, TokenSelect(count=8, first=2, local=8)),
+    (sums, H2O()),
+    (sums, H2O(score="normalised")),
+])  # fmt: skip
+def test_policies_through_the_kernels(module, policy, monkeypatch):
+    """A prompt of 40 tokens and two more, in one layer: the same with the kernel as with its reference, and the kernel ran."""
+    spec, found, ran = Spec(1, 4, 2, 16, None, torch.float32, torch.device(DEVICE)), {}, []
+    for kernels in (False, True):
+        monkeypatch.setattr(module, "fits", lambda tensor: ran.append(kernels) or kernels)  # noqa: B023
+        policy.begin(spec)
+        found[kernels] = []
+        for first, new in ((0, 40), (40, 1), (41, 1)):
+            query, keys, values = some(new, 4, 16, seed=first), some(new, 2, 16, seed=first + 1), some(new, 2, 16, seed=first + 2)
+            found[kernels].append(policy.attend(0, query, keys, values, torch.arange(first, first + new, device=DEVICE)))
+        found[kernels].append(policy.slots[0].positions)
+    assert True in ran
+    for one, other in zip(found[True], found[False]):
+        near(one, other.double())
+
+
+def test_the_lean_forward_through_the_kernel(monkeypatch):
+    """A cache with room to spare, behind it a tree."""
+    outs, mask = [], sight([-1, 0, 0, 1], 4)
+    for kernels in (False, True):
+        monkeypatch.setattr(tree, "fits", lambda tensor: kernels)  # noqa: B023
+        cache = LlamaCache((1, 2, 16), 64, some(1))
+        places, chain = torch.arange(20, device=DEVICE), sight(list(range(-1, 19)), 20)
+        cache.attend(0, some(20, 4, 16), some(20, 2, 16, seed=1), some(20, 2, 16, seed=2), places, chain, 0)
+        outs.append(cache.attend(0, some(4, 4, 16), some(4, 2, 16, seed=3), some(4, 2, 16, seed=4), places[:4], mask, 20))
+    near(outs[1], outs[0].double())
