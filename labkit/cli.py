@@ -290,6 +290,17 @@ def bench_attention(context: typer.Context) -> None:
     attending(context.args, prog_name="labkit bench attention")
 
 
+@bench.command("kernels", **HANDED_ON)
+def bench_kernels(context: typer.Context) -> None:
+    """Time the Triton kernels against dense attention, and say what the bytes allow.
+
+    Example: labkit bench kernels --length 131072 --json
+    """
+    from labkit.bench.kernels import app as attending
+
+    attending(context.args, prog_name="labkit bench kernels")
+
+
 @bench.command("ui")
 def bench_ui(
     repeats: Annotated[int, typer.Option(help="How often each thing is timed.")] = 40,

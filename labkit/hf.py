@@ -103,7 +103,8 @@ class HuggingFaceRunner:
 
         The policy sees keys as the model rotated them; it is told of no rotation of its own, so policies that turn keys refuse.
         """
-        from labkit.attention.ground import PolicyCache, Spec
+        from labkit.attention.ground import Spec
+        from labkit.attention.policy_cache import PolicyCache
 
         config = self.model.config.get_text_config()
         heads = config.num_attention_heads

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from labkit.kernels.tree import attend_tree
+
 FAMILY = {"llama", "mistral", "qwen2"}
 FIRST_CAPACITY = 256  # tokens; doubled when full
 
@@ -117,10 +119,7 @@ class LlamaCache:
         held_keys[:, past:total] = by_head(keys, rows)
         held_values[:, past:total] = by_head(values, rows)
         query = by_head(query, rows).reshape(rows * kv_heads, -1, size)  # grouped by key head
-        scores = torch.bmm(query, held_keys[:, :total].transpose(1, 2))  # [rows * kv_heads, group * new, total]
-        if mask is not None:
-            scores.view(rows, heads, n // rows, total)[..., total - mask.shape[-1] :] += mask
-        mixed = torch.bmm(scores.softmax(-1), held_values[:, :total])
+        mixed = attend_tree(query, held_keys[:, :total], held_values[:, :total], mask)
         return mixed.view(rows, heads, n // rows, size).transpose(1, 2).reshape(n, -1)
 
     @torch.inference_mode()
@@ -188,7 +187,8 @@ class LlamaRunner:
 
     def policy_cache(self, policy):
         """A cache that works by a policy of `labkit.attention`."""
-        from labkit.attention.ground import PolicyCache, Spec
+        from labkit.attention.ground import Spec
+        from labkit.attention.policy_cache import PolicyCache
 
         spec = Spec(self.depth, self.heads, self.kv_heads, self.size, self.turns, self.dtype, self.device)
         return PolicyCache(policy, spec)

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from labkit.attention.codes import packed, unpacked
+from labkit.attention.codes import packed
 from labkit.attention.ground import Policy, Selection
+from labkit.kernels.labels import best, label_scores
 from labkit.knobs import knob
 from labkit.prompts import heldout
 
@@ -30,6 +31,7 @@ class DoubleSparsity(Policy):
 
     name, title, paper = "double-sparsity", "Double Sparsity", "P024"
     whole = {"share": 1.0}
+    indexed = True
     share: float = knob(0.125, 0.01, 1.0, unit="of the tokens", help="tokens read", step=0.005)
     channels: int = knob(16, 1, 64, unit="channels", help="of a key that make its label")
     bits: str = knob("4", choices=("whole", "8", "4", "2"), help="for each number of a label")
@@ -56,14 +58,11 @@ class DoubleSparsity(Policy):
         count = max(1, round(self.share * slots.length))
         if query.shape[2] > 1 or count >= slots.length:
             return None
-        if self.criterion == "oracle":
-            scores = (query @ slots.keys[:, None].transpose(2, 3)).sum((1, 2))
-        else:
-            label = dequantised({name: slots[name] for name in slots.extras}, self.bits, self.chosen.shape[2])
-            part = query.sum((1, 2))[:, None].gather(2, self.chosen[layer][:, None])  # scores are summed over the query heads
-            scores = (part.to(label.dtype) @ label.transpose(1, 2))[:, 0]
         self.taken += slots.bytes(*slots.extras)
-        return Selection(scores.topk(count, -1).indices.sort(-1).values)
+        if self.criterion == "oracle":
+            return Selection(best((query @ slots.keys[:, None].transpose(2, 3)).sum((1, 2)), count))
+        part = query.sum((1, 2)).gather(1, self.chosen[layer])  # scores are summed over the query heads
+        return Selection(best(label_scores(part, {name: slots[name] for name in slots.extras}, self.bits), count))
 
 
 def ranked(session, criterion: str) -> Tensor:
@@ -113,11 +112,3 @@ def quantised(label: Tensor, bits: str) -> dict[str, Tensor]:
     low = low.half().to(label.dtype)
     codes = ((label - low) / step).round().clamp(0, 2**bits - 1).byte()
     return {"label": packed(codes, bits), "low": low.half(), "step": step.half()}
-
-
-def dequantised(held: dict[str, Tensor], bits: str, width: int) -> Tensor:
-    """The labels [kv_heads, N, r] that `quantised` stored, as near as their bits say."""
-    if bits == "whole":
-        return held["label"]
-    codes = unpacked(held["label"], int(bits), width)
-    return codes.float() * held["step"].float() + held["low"].float()

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from labkit.attention.slots import Slots, gather
-from labkit.errors import LabError, ModelError
+from labkit.kernels.indexed import attend_indexed
+from labkit.kernels.sums import attend_summed
 from labkit.knobs import knob
 from labkit.law import draw
 from labkit.methods import Method
@@ -60,6 +61,8 @@ class Policy(Method):
     charts: ClassVar[tuple[str, ...]] = ("cache_map", "cache_cost")
     whole: ClassVar[dict[str, Any]] = {}  # knobs with which it is dense attention
     changes: ClassVar[bool] = False  # True: what is read back is not what was stored (quantised, pruned, turned)
+    indexed: ClassVar[bool] = False  # True: `read`, `weight`, `face` stay as they are, and no probabilities are looked at
+    summed: ClassVar[bool] = False  # True: `face` stays as it is, and of a prompt's probabilities only sums are looked at
     chunk: ClassVar[int] = 256  # queries of a prompt that are served at once
     compare: bool = knob(True, help="run dense attention beside it")
 
@@ -96,8 +99,12 @@ class Policy(Method):
         """Bytes that are read of the cache to give `seen`."""
         return sum(part.nelement() * part.element_size() for part in seen[:2])
 
-    def observe(self, layer: int, query: Tensor, probs: Tensor, selection: Selection | None) -> None:
-        """What the queries [kv_heads, g, n, size] gave the slots they saw: probs [kv_heads, g, n, M]."""
+    def observe(self, layer: int, query: Tensor, probs: Tensor | None, selection: Selection | None) -> None:
+        """What the queries [kv_heads, g, n, size] gave the slots they saw: probs [kv_heads, g, n, M].
+
+        Under a policy that is `summed` a prompt's are summed up, [kv_heads, 1, 1, M]; under one that is `indexed` there are
+        none, None, for the slots that one query chose.
+        """
 
     def evict(self, layer: int, prompt: bool) -> None:
         """Forget slots, by `self.slots[layer].keep(...)`; `prompt` says that a whole prompt was read just now."""
@@ -120,19 +127,38 @@ class Policy(Method):
             rows = slice(start, start + self.chunk)
             asking, places = grouped[:, :, rows], positions[rows]
             selection = self.select(layer, asking, places)
-            seen = self.read(layer, selection)
-            self.met[layer] = seen.positions
-            self.taken += self.weight(layer, seen)
-            scores = self.face(asking, places, seen) @ seen.keys[:, None].transpose(2, 3)  # [kv_heads, g, chunk, M]
-            if n > 1:
-                scores.masked_fill_((seen.positions[:, None, :] > places[None, :, None])[:, None], float("-inf"))
-            probs = scores.softmax(-1)
-            out[:, :, rows] = probs @ seen.values[:, None]
-            self.observe(layer, asking, probs, selection)
+            in_place = self.indexed and n == 1 and selection is not None
+            out[:, :, rows] = (self._in_place if in_place else self._read_back)(layer, asking, places, selection)
         self.evict(layer, n > 1)
         if layer == spec.layers - 1:
             self.fed += n
         return out.view(heads, n, size).transpose(0, 1)
+
+    def _read_back(self, layer: int, query: Tensor, places: Tensor, selection: Selection | None) -> Tensor:
+        """Attention of a chunk of queries [kv_heads, g, n, size] over what is read back."""
+        seen = self.read(layer, selection)
+        self.met[layer] = seen.positions
+        self.taken += self.weight(layer, seen)
+        hides = query.shape[2] > 1  # one query is the last, and sees everything
+        if self.summed and hides:
+            mixed, sums = attend_summed(query, seen.keys, seen.values, places, seen.positions)
+            probs = sums[:, None, None]
+        else:
+            scores = self.face(query, places, seen) @ seen.keys[:, None].transpose(2, 3)  # [kv_heads, g, n, M]
+            if hides:
+                scores.masked_fill_((seen.positions[:, None, :] > places[None, :, None])[:, None], float("-inf"))
+            probs = scores.softmax(-1)
+            mixed = probs @ seen.values[:, None]
+        self.observe(layer, query, probs, selection)
+        return mixed
+
+    def _in_place(self, layer: int, query: Tensor, places: Tensor, selection: Selection) -> Tensor:
+        """Attention of one query over the chosen slots, which need not be copied for it."""
+        slots, index = self.slots[layer], selection.index
+        self.met[layer] = gather(slots.positions, index)
+        self.taken += 2 * index.numel() * self.spec.size * slots.keys.element_size()
+        self.observe(layer, query, None, selection)
+        return attend_indexed(query[:, :, 0], slots.keys, slots.values, index)[0][:, :, None]
 
     # -- what is told --------------------------------------------------------------------------------------------------
 
@@ -235,44 +261,3 @@ def runs(positions: list[int]) -> list[int]:
         else:
             found += [position, position + 1]
     return found
-
-
-class PolicyCache:
-    """A policy in the place of the lean forward's cache. It goes forward only: what a policy forgot cannot come back."""
-
-    rows = 1
-
-    def __init__(self, policy: Policy, spec: Spec):
-        self.policy = policy
-        policy.begin(spec)
-
-    @property
-    def length(self) -> int:
-        """Tokens read so far."""
-        return self.policy.fed
-
-    @length.setter
-    def length(self, total: int) -> None:
-        if total != self.policy.fed:
-            raise LabError("A cache that forgets cannot be set to another length: start the run again.")
-
-    @property
-    def bytes(self) -> int:
-        """Bytes held."""
-        return self.policy.bytes
-
-    def room(self, new: int) -> None:
-        """The slots grow by themselves."""
-
-    def keep(self, length: int, rows: list[int]) -> None:
-        """Only nothing or everything can be kept. Raises `LabError` otherwise."""
-        if length + len(rows) != self.length:
-            raise LabError("A cache that forgets cannot go back: start the run again.")
-
-    def attend(self, layer, query, keys, values, positions, mask, past) -> Tensor:
-        """One layer's attention; [n, heads * size]."""
-        if mask is not None and mask.shape[-1] > 1 and mask.shape[-1] != query.shape[0]:
-            raise ModelError("Cache policies read one chain of tokens, not a tree: choose a method without drafts.")
-        return self.policy.attend(layer, query, keys, values, positions).reshape(query.shape[0], -1)
-
-

@@ -23,6 +23,7 @@ class H2O(Policy):
 
     name, title, paper = "h2o", "H2O", "P054"
     whole = {"heavy": 0.5, "recent": 0.5}
+    summed = True
     heavy: float = knob(0.1, 0.0, 0.5, unit="of the prompt", help="slots for heavy hitters", step=0.01)
     recent: float = knob(0.1, 0.0, 0.5, unit="of the prompt", help="slots for the newest tokens", step=0.01)
     score: str = knob("sum", choices=("sum", "normalised", "last"), help="what makes a slot heavy")
@@ -31,6 +32,7 @@ class H2O(Policy):
     def begin(self, spec):
         super().begin(spec)
         self.sizes: tuple[int, int] | None = None  # heavy and recent slots, once the prompt is read
+        self.summed = self.score != "last"
 
     def limit(self, layer):
         spared = self.sizes is None or self.heavy + self.recent >= 1 or (self.spare_first and layer == 0)
@@ -49,7 +51,7 @@ class H2O(Policy):
             slots["score"][:] = probs[:, :, -1].sum(1)
         else:
             slots["score"][:] += probs.sum((1, 2))
-        slots["queries"][:] += (probs > 0).any(1).sum(1)
+        slots["queries"][:] = slots.positions[:, -1:] + 1 - slots.positions  # its own, and all behind it
 
     def evict(self, layer, prompt):
         slots = self.slots[layer]

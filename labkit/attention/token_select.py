@@ -41,6 +41,7 @@ class TokenSelect(Policy):
             raise ModelError("Compact positions need a model with rotary positions run by the lab's own loop: choose original.")
         super().begin(spec)
         self.changes = self.positions == "compact"
+        self.indexed = not self.changes
         self.chosen: list[tuple[Tensor, Tensor] | None] = [None] * spec.layers  # the query that chose, and its tokens
         self.hits: list[bool] = [False] * spec.layers
 

@@ -7,6 +7,8 @@ import tiny_models
 import torch
 
 from labkit.attention import double_sparsity as paper
+from labkit.attention.codes import packed, unpacked
+from labkit.kernels.labels import dequantised
 from labkit.law import Law
 from labkit.lm import Session
 
@@ -66,15 +68,15 @@ def test_labels_are_a_function_of_the_keys_alone_and_stay(runner):
 @pytest.mark.parametrize("bits", [2, 4, 8])
 def test_packing(bits):
     codes = torch.randint(0, 2**bits, (3, 5, 7), generator=torch.Generator().manual_seed(bits), dtype=torch.uint8)
-    held = paper.packed(codes, bits)
-    assert held.shape[-1] == -(-7 * bits // 8) and torch.equal(paper.unpacked(held, bits, 7), codes)
+    held = packed(codes, bits)
+    assert held.shape[-1] == -(-7 * bits // 8) and torch.equal(unpacked(held, bits, 7), codes)
 
 
 @pytest.mark.parametrize("bits", ["2", "4", "8"])
 def test_quantising_is_off_by_half_a_step_at_most(bits):
     label = torch.randn(2, 9, 8, generator=torch.Generator().manual_seed(0))
     held = paper.quantised(label, bits)
-    wrong = (paper.dequantised(held, bits, 8) - label).abs()
+    wrong = (dequantised(held, bits, 8) - label).abs()
     assert (wrong <= 0.5 * held["step"].float() * 1.01 + 0.01 / 2 ** int(bits)).all() and wrong.max() > 0
 
 

@@ -25,6 +25,7 @@ def forced(runner, policy, watch=lambda layer, probs, before: None):
     """Read the prompt and the next tokens; `watch` sees the probabilities of every forward and the positions they fell on."""
     session = Session(runner, PROMPT, Law(0))
     session.carry(runner.policy_cache(policy))
+    policy.summed = False  # the prompt's too, row by row
     observe = policy.observe
 
     def seen(layer, query, probs, selection):
@@ -85,6 +86,19 @@ def test_the_heaviest_stay_behind_the_prompt(runner):
         for head, row in enumerate(slots.positions.tolist()):
             old = columns[layer][head, : len(PROMPT) - 6]
             assert row[:-6] == sorted(old.topk(6).indices.tolist())
+
+
+def test_a_prompts_sums_are_those_of_its_rows(runner):
+    """The path that keeps no rows, which is a kernel on a GPU, gives the same numbers to the last bit."""
+    scores = {}
+    for summed in (True, False):
+        policy = H2O()
+        session = Session(runner, PROMPT, Law(0))
+        session.carry(runner.policy_cache(policy))
+        assert policy.summed
+        policy.summed = summed
+        scores[summed] = [session.logits, *(slots["score"].clone() for slots in policy.slots)]
+    assert all(torch.equal(one, other) for one, other in zip(scores[True], scores[False]))
 
 
 def test_an_evicted_token_never_returns(runner):
