@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Iterator, NamedTuple
+from typing import Iterator, NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,7 +19,6 @@ BEHIND = 25  # the slot removed while decoding stands so many before the end of 
 TEXTS, LENGTH = 10, 512  # calibration: texts, and tokens of each; ten texts in the paper (inferred)
 EVERY = 40  # calibration texts come from one file in so many of the standard library
 STEEPEST = 20  # the pyramid's top layer keeps this part of the mean (PyramidKV, Cai et al. 2024)
-POINTS = 24  # of a drawn curve, evenly spread, and as many towards its beginning
 
 SPLITS = ("PrefixKV", "uniform", "pyramid")
 
@@ -85,29 +84,6 @@ class Division(NamedTuple):
     search: list[Halving]
     curves: Tensor  # [layers, N]
 
-    def notes(self, steps: int | None = None) -> dict[str, Any]:
-        """For pictures: curves at some ranks, the first `steps` halvings (None = all), and what each layer keeps.
-
-        While the search goes on, PrefixKV keeps what its last line says; behind it, the rescaled numbers.
-        """
-        tokens = self.curves.shape[1]
-        even = {round(1 + (tokens - 1) * place / POINTS) for place in range(POINTS + 1)}
-        ranks = sorted(even | {round(tokens ** (place / POINTS)) for place in range(POINTS)})  # the beginnings are steep
-        heights = self.curves[:, [rank - 1 for rank in ranks]].tolist()
-        search, kept = self.search[:steps], dict(self.kept)
-        if steps is not None:
-            kept["PrefixKV"] = [tokens - gone for gone in search[-1].dropped]
-        return {
-            "tokens": tokens,
-            "target": sum(self.kept["uniform"]),
-            "ranks": ranks,
-            "curves": [[round(height, 5) for height in row] for row in heights],
-            "lines": [[step.p, tokens * len(heights) - sum(step.dropped)] for step in search],
-            "counts": search[-1].counts if search else [],
-            "kept": kept,
-            "final": steps is None,
-        }
-
 
 def divided(scores: Tensor, kept: int, protected: int, averaged: list[float] | None = None) -> Division:
     """Divide `kept` tokens a layer (in the mean) of a prompt with `scores` [layers, N] among its layers.
@@ -150,7 +126,6 @@ class PrefixKV(Scored, Budgeted):
     """
 
     name, title, paper = "prefix-kv", "PrefixKV", "P153"
-    charts = ("prefix_curves", "cache_map", "cache_cost")
     budget: float = knob(0.4, 0.05, 1.0, unit="of the prompt", help="kept, in the mean over layers", step=0.05)
     allocation: str = knob("PrefixKV", choices=SPLITS, help="how layers share the budget")
     searched: str = knob("this text", choices=("this text", "averaged"), label="Searched on", help="or ten training texts")
@@ -171,7 +146,7 @@ class PrefixKV(Scored, Budgeted):
         super().begin(spec)
         self.sizes: list[int] | None = None  # slots of each layer, once the prompt is read
         self.prompt = self.reached = 0  # tokens of the prompt, and of the text with those that are being read
-        self.fresh: Division | None = None  # not told yet
+        self.division: Division | None = None
 
     def scores(self) -> Tensor:
         """What every token was given in each layer, [layers, N], while no layer has forgotten any."""
@@ -190,8 +165,8 @@ class PrefixKV(Scored, Budgeted):
         if self.sizes is None:
             if prompt and layer == self.spec.layers - 1 and self.budget < 1:  # the search needs the scores of all layers
                 self.prompt = self.reached
-                self.fresh = divided(self.scores(), self.slots_kept(self.prompt), self.protected + 1, self.averaged)
-                self.sizes = self.fresh.kept[self.allocation]
+                self.division = divided(self.scores(), self.slots_kept(self.prompt), self.protected + 1, self.averaged)
+                self.sizes = self.division.kept[self.allocation]
                 for one in range(self.spec.layers):
                     self.keep_best(one)
         elif self.limit(layer) is not None and self.slots[layer].length > self.limit(layer):
@@ -221,10 +196,6 @@ class PrefixKV(Scored, Budgeted):
         place = min(max(place, self.protected), slots.length - 1 - extra)  # never a protected one, never the newest
         every = torch.arange(slots.length, device=slots.positions.device)
         slots.keep(every[(every < place) | (every >= place + extra)].expand(self.spec.kv_heads, -1))
-
-    def notes(self):
-        fresh, self.fresh = self.fresh, None
-        return {"prefix": fresh.notes()} if fresh else {}
 
 
 def calibration(session) -> list[Tensor]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-from labkit.attention.prefix_kv import PrefixKV
+from labkit.attention.prefix_kv import Division, PrefixKV
 from labkit.errors import PromptError
 from labkit.knobs import knob
 from labkit.methods import Study
 from labkit.trace import Step
+
+POINTS = 24  # of a drawn curve, evenly spread, and as many towards its beginning
 
 
 @dataclass
@@ -31,8 +34,31 @@ class PrefixSearch(Study):
         reading = session.open(session.ids)
         reading.carry(session.runner.policy_cache(policy))
         _ = reading.logits
-        found = policy.fresh
+        found = policy.division
         halvings = len(found.search)
         for done in range(1, halvings + 2):
-            notes = found.notes(done if done <= halvings else None)
-            yield Step(emitted=[], notes={"done": done, "of": halvings + 1, "prefix": notes})
+            notes = notes_of(found, done if done <= halvings else None)
+            yield Step(emitted=[], notes={"done": done, "of": halvings + 1, **notes})
+
+
+def notes_of(found: Division, steps: int | None = None) -> dict[str, Any]:
+    """Curves at some ranks, the first `steps` lines (None = all, and the rescaling), and what each layer keeps by the last.
+
+    "lines" are pairs of p and the tokens that all layers keep by it; "counts" those by which each layer reaches the last.
+    """
+    layers, tokens = found.curves.shape
+    even = {round(1 + (tokens - 1) * place / POINTS) for place in range(POINTS + 1)}
+    ranks = sorted(even | {round(tokens ** (place / POINTS)) for place in range(POINTS)})  # the beginnings are steep
+    heights = found.curves[:, [rank - 1 for rank in ranks]].tolist()
+    search, kept = found.search[:steps], dict(found.kept)
+    if steps is not None:
+        kept["PrefixKV"] = [tokens - dropped for dropped in search[-1].dropped]
+    return {
+        "target": sum(found.kept["uniform"]),
+        "ranks": ranks,
+        "curves": [[round(height, 5) for height in row] for row in heights],
+        "lines": [[step.p, layers * tokens - sum(step.dropped)] for step in search],
+        "counts": search[-1].counts,
+        "kept": kept,
+        "final": steps is None,
+    }

@@ -24,9 +24,8 @@ def rows(trace: Trace, upto: int | None = None) -> list[tuple]:
 
 
 def _notes(trace: Trace, upto: int | None) -> dict:
-    """Those of the last step that tells of a search: every step of a study, the first of a text."""
-    told = (step.notes["prefix"] for step in reversed(read.steps(trace, upto)) if "prefix" in step.notes)
-    return next(told, {})
+    shown = read.steps(trace, upto)
+    return shown[-1].notes if shown else {}
 
 
 def prefix_curves(trace: Trace, upto: int | None = None, *, theme: str = "light") -> go.Figure:

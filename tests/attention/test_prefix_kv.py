@@ -241,10 +241,13 @@ def test_the_study_shows_a_halving_a_step_and_ends_exact(runner):
     found = divided(columns_of(runner), 18, 2)
     assert len(steps) == len(found.search) + 1 and [step.notes["done"] for step in steps] == list(range(1, len(steps) + 1))
     for number, (step, halving) in enumerate(zip(steps, found.search), 1):
-        told = step.notes["prefix"]
+        told = step.notes
         assert len(told["lines"]) == number and told["lines"][-1] == [halving.p, 120 - sum(halving.dropped)]
         assert told["counts"] == halving.counts and not told["final"]
         assert told["kept"]["PrefixKV"] == [60 - gone for gone in halving.dropped]
-    assert steps[-1].notes["prefix"] == found.notes() and sum(found.notes()["kept"]["PrefixKV"]) == 36 == found.notes()["target"]
+    last = steps[-1].notes
+    assert last["final"] and last["kept"] == found.kept and sum(last["kept"]["PrefixKV"]) == 36 == last["target"]
+    for heights, curve in zip(last["curves"], found.curves.tolist()):
+        assert heights == [round(curve[rank - 1], 5) for rank in last["ranks"]]
     with pytest.raises(PromptError, match="one token"):
         list(build(PrefixSearch, {}).steps(Session(runner, [70], Law(0)), torch.Generator()))

@@ -1,4 +1,4 @@
-"""The curves of PrefixKV, its line and its bars are the notes of the search, halving by halving and behind a text."""
+"""The curves of PrefixKV, its line and its bars are the notes of the search, halving by halving."""
 
 from __future__ import annotations
 
@@ -12,22 +12,18 @@ from labkit.views import prefix_curves
 PROMPT = "class Config:\n    limit = 2485\n    name = 'alpha'\n\n\ndef size(self):\n    return self.limit\nassert Config.limit =="
 
 
-def trace_of(pair, method, **more):
-    trace = Trace(None)
-    for event in run(pair, Request(method=method, prompt=PROMPT, **more)):
-        trace.add(event)
-    return loads(trace.dumps())
-
-
 @pytest.fixture(scope="module")
 def searched(shipped32):
-    return trace_of(shipped32, "prefix-search")
+    trace = Trace(None)
+    for event in run(shipped32, Request(method="prefix-search", prompt=PROMPT)):
+        trace.add(event)
+    return loads(trace.dumps())
 
 
 @pytest.mark.parametrize("upto", [1, 3, None])
 @pytest.mark.parametrize("look", ["light", "dark"])
 def test_the_line_slides_with_the_halvings(searched, upto, look):
-    notes = searched.steps[(upto or len(searched.steps)) - 1].notes["prefix"]
+    notes = searched.steps[(upto or len(searched.steps)) - 1].notes
     lines = [height for height, _ in notes["lines"]]
     assert len(lines) == (upto or len(searched.steps) - 1)
     figure = views.view("prefix_curves")(searched, upto, theme=look)
@@ -45,17 +41,9 @@ def test_the_line_slides_with_the_halvings(searched, upto, look):
 
 
 def test_the_last_step_is_rescaled_to_the_budget(searched):
-    *search, last = (step.notes["prefix"] for step in searched.steps)
+    *search, last = (step.notes for step in searched.steps)
     assert sum(last["kept"]["PrefixKV"]) == last["target"] == sum(last["kept"]["uniform"])
     assert [one["final"] for one in search] == [False] * len(search) and last["final"]
-
-
-@pytest.mark.parametrize("upto", [1, 2, None])
-def test_a_text_shows_the_search_behind_its_prompt(shipped32, upto):
-    trace = trace_of(shipped32, "prefix-kv", max_new_tokens=3)
-    assert ["prefix" in step.notes for step in trace.steps] == [True, False, False]
-    bars = {one.name: one for one in prefix_curves.prefix_curves(trace, upto).data if one.type == "bar"}
-    assert list(bars["PrefixKV"].y) == trace.steps[0].notes["held"]
 
 
 @pytest.mark.parametrize("look", ["light", "dark"])
