@@ -20,7 +20,7 @@ class LayerRace(Race):
 
     name, title, paper = "layer-race", "One budget, divided among layers", "P153"
     charts = ("race_needles", "race_bytes")
-    budget: float = knob(0.4, 0.05, 0.9, unit="of the tokens", help="held, in the mean over layers", step=0.05)
+    budget: float = knob(0.8, 0.05, 0.9, unit="of the tokens", help="held, in the mean over layers", step=0.05)
 
     def contenders(self, tokens):
         """PrefixKV by this text and by ten others, its rivals, and H2O at the same budget."""
