@@ -127,12 +127,12 @@ class PrefixKV(Scored, Budgeted):
     """
 
     name, title, paper = "prefix-kv", "PrefixKV", "P153"
-    budget: float = knob(0.4, 0.05, 1.0, unit="of the prompt", help="kept, in the mean over layers", step=0.05)
+    budget: float = knob(0.4, 0.05, 1.0, unit="of the prompt", help="kept, mean over layers", step=0.05)
     allocation: str = knob("PrefixKV", choices=SPLITS, help="how layers share the budget")
     searched: str = knob("this text", choices=("this text", "averaged"), label="Searched on", help="or ten training texts")
     protected: int = knob(1, 0, 8, unit="tokens", label="Protected start", help="first tokens that always stay")
     averaged = None  # shares that each layer drops, where they were found on other texts
-    removal: str = knob("fixed place", choices=("fixed place", "lowest score"), help="which slot goes while decoding")
+    removal: str = knob("fixed place", choices=("fixed place", "lowest score"), help="what goes while decoding")
 
     def prepare(self, session):
         if self.searched == "averaged" and self.allocation == "PrefixKV" and self.budget < 1:
