@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from labkit.attention.ground import Policy
@@ -42,3 +44,20 @@ class Budgeted(Policy):
             self.size = self.slots_kept(slots.length)
         if self.budget < 1 and self.size is not None and slots.length > self.size:
             slots.keep(self.order(layer, slots).topk(self.size, -1).indices.sort(-1).values)
+
+
+@dataclass
+class Scored(Policy):
+    """Sums beside every slot the attention it was given: "score", over all queries and the query heads that share its head."""
+
+    summed = True  # sums are enough
+    beside: ClassVar[tuple[str, ...]] = ("score",)  # numbers kept for each slot, 0 for a new one
+
+    def begin(self, spec):
+        super().begin(spec)
+        for slots in self.slots:
+            for name in self.beside:
+                slots.add(name, torch.empty(spec.kv_heads, dtype=torch.float32, device=spec.device))
+
+    def observe(self, layer, query, probs, selection):
+        self.slots[layer]["score"][:] += probs.sum((1, 2))

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import torch
 
-from labkit.attention.double_sparsity import DoubleSparsity, ranked
+from labkit.attention.double_sparsity import DoubleSparsity
 from labkit.attention.ground import Policy, Witness, against, dense_bytes, lost
 from labkit.attention.h2o import H2O
+from labkit.attention.prefix_kv import PrefixKV
 from labkit.attention.token_select import TokenSelect
 from labkit.attention.windows import Random, Sinks, Window
 from labkit.errors import KnobError
@@ -50,8 +51,6 @@ class Race(Study):
             unit = (len(text) + len(answer)) * dense_bytes(witness.spec)
             gave = [row for row, _ in truth]
             for name, policy in {"dense": Witness(), **self.contenders(len(text))}.items():
-                if isinstance(policy, DoubleSparsity):
-                    policy.ranking = ranked(session, policy.criterion)
                 rows = forced(session, policy, text, answer) if name != "dense" else truth
                 found = [against(dense, row) for dense, (row, _) in zip(gave, rows)]
                 run = {
@@ -92,6 +91,8 @@ class CacheRace(Race):
             "random": Random(budget=self.budget),
             "H2O": H2O(heavy=half, recent=half),
             "H2O, normalised": H2O(heavy=half, recent=half, score="normalised"),
+            "PrefixKV": PrefixKV(budget=self.budget),
+            "PrefixKV, uniform": PrefixKV(budget=self.budget, allocation="uniform"),
             "TokenSelect": TokenSelect(count=select, local=16, threshold=1.0),
             "Double Sparsity": DoubleSparsity(share=self.budget),
         }
@@ -100,6 +101,7 @@ class CacheRace(Race):
 @torch.inference_mode()
 def forced(session, policy: Policy, text: list[int], answer: list[int]) -> list[tuple[torch.Tensor, int]]:
     """Read `text`, then `answer` token by token; the logits [V] before each token of the answer, and the bytes read for them."""
+    policy.prepare(session)
     other = session.open(text)
     other.carry(session.runner.policy_cache(policy))
     rows = []

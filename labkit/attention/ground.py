@@ -68,6 +68,9 @@ class Policy(Method):
 
     # -- what a policy may change --------------------------------------------------------------------------------------
 
+    def prepare(self, session) -> None:
+        """Before a session carries the policy: what is measured once on other texts, and kept in `session.memory`."""
+
     def begin(self, spec: Spec) -> None:
         """Before the first token. Raises `ModelError` when the model is of a kind that the policy cannot serve."""
         self.spec = spec
@@ -197,6 +200,7 @@ class Policy(Method):
         dense = session.aside() if witness else None
         if dense:
             dense.carry(session.runner.policy_cache(witness))
+        self.prepare(session)
         session.carry(session.runner.policy_cache(self))
         while True:
             logits = session.logits  # [V]

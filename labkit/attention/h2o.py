@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
-
-from labkit.attention.ground import Policy
+from labkit.attention.budget import Scored
 from labkit.knobs import knob
 
 
 @dataclass
-class H2O(Policy):
+class H2O(Scored):
     """Keep the newest tokens and those that have drawn most attention; after each new token the lightest old one goes (P054).
 
     o_j = the sum of the attention probabilities that position j was given, over all queries that saw it and over the query heads
@@ -23,7 +21,7 @@ class H2O(Policy):
 
     name, title, paper = "h2o", "H2O", "P054"
     whole = {"heavy": 0.5, "recent": 0.5}
-    summed = True
+    beside = ("score", "queries")
     heavy: float = knob(0.1, 0.0, 0.5, unit="of the prompt", help="slots for heavy hitters", step=0.01)
     recent: float = knob(0.1, 0.0, 0.5, unit="of the prompt", help="slots for the newest tokens", step=0.01)
     score: str = knob("sum", choices=("sum", "normalised", "last"), help="what makes a slot heavy")
@@ -38,19 +36,12 @@ class H2O(Policy):
         spared = self.sizes is None or self.heavy + self.recent >= 1 or (self.spare_first and layer == 0)
         return None if spared else max(sum(self.sizes), 1)
 
-    def append(self, layer, keys, values, positions):
-        slots = self.slots[layer]
-        if not slots.extras:
-            for name in ("score", "queries"):
-                slots.add(name, torch.empty(self.spec.kv_heads, dtype=torch.float32, device=self.spec.device))
-        super().append(layer, keys, values, positions)
-
     def observe(self, layer, query, probs, selection):
         slots = self.slots[layer]
         if self.score == "last":
             slots["score"][:] = probs[:, :, -1].sum(1)
         else:
-            slots["score"][:] += probs.sum((1, 2))
+            super().observe(layer, query, probs, selection)
         slots["queries"][:] = slots.positions[:, -1:] + 1 - slots.positions  # its own, and all behind it
 
     def evict(self, layer, prompt):

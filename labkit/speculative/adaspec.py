@@ -34,9 +34,7 @@ LONG_RUN = DATA / "models" / "adaspec.json"  # written by `labkit train adaspec`
 
 def training_windows(vocabulary: Vocabulary, rng: torch.Generator) -> Iterator[list[int]]:
     """Windows of the standard library's training files, in an order drawn from `rng`, for ever."""
-    (library,) = corpus.sources(())
-    some = dataclasses.replace(library, files=library.files[::EVERY_FILE])
-    texts = [document.text for document in corpus.documents([some]) if not corpus.is_held_out(document.digest)]
+    texts = list(corpus.training_library(EVERY_FILE))
     while True:
         for place in torch.randperm(len(texts), generator=rng).tolist():
             ids = vocabulary.encode(texts[place])

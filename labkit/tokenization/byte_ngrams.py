@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import cache
 
 import numpy as np
 
 from labkit.tokenization.byte_laws import END, ByteDistribution, log
-from labkit.train.corpus import documents, is_held_out, sources
+from labkit.train.corpus import training_library
 
 ORDER = 6  # bytes of the longest context; with the next one a sequence fits into 64 bits
 KILOBYTES, EVERY = 400, 36  # of training text, from one file in so many
@@ -77,10 +76,9 @@ class ByteNGrams(ByteDistribution):
 @cache
 def _counted() -> Counts:
     """The counts of KILOBYTES of the standard library, which every install has: every so many of its files, none held out."""
-    (standard,), text = sources(()), b""
-    for document in documents([replace(standard, files=standard.files[::EVERY])]):
-        if not is_held_out(document.digest):
-            text += document.text.encode()
+    text = b""
+    for more in training_library(EVERY):
+        text += more.encode()
         if len(text) > 1000 * KILOBYTES:
             break
     return Counts(text[: 1000 * KILOBYTES])

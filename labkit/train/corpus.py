@@ -10,7 +10,7 @@ import platform
 import re
 import sysconfig
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageMetadata
 from pathlib import Path
 
@@ -254,3 +254,10 @@ def documents(chosen: list[Source]) -> Iterator[Document]:
             characters += len(document.text)
             if characters <= LARGEST_SOURCE:
                 yield document
+
+
+def training_library(every: int) -> Iterator[str]:
+    """Training texts that every install has: one file in `every` of the standard library, none held out."""
+    (standard,) = sources(())
+    some = replace(standard, files=standard.files[::every])
+    return (document.text for document in documents([some]) if not is_held_out(document.digest))
