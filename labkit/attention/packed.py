@@ -83,22 +83,32 @@ class Live:
         self.caches: dict[int, LlamaCache] = {}
 
     def spend(self, turn) -> float:
-        """Do one turn (`sarathi.Turn`) in one forward; the seconds it took, choosing the tokens included."""
+        """Do one turn (`sarathi.Turn`); the seconds it took, choosing the tokens included.
+
+        It is one forward. Only where a scheduler asks for several whole prompts, each goes in one of its own: hundreds of rows
+        gain nothing from company, and one row of logits is all that is needed of each.
+        """
         started = time.perf_counter()
-        parts, gaining = [], [*turn.writers]
-        if turn.reader:
-            row, begin = self.rows[turn.reader.number], turn.reader.read
-            if not begin:
-                self.caches[row.number] = self.packed.fresh()
-            parts.append((self.caches[row.number], row.ids[begin : begin + turn.chunk]))
-            gaining = [turn.reader, *gaining]
-        parts += [(self.caches[one.number], self.rows[one.number].ids[-1:]) for one in turn.writers]
-        with torch.inference_mode():
-            best = self.packed.feed(parts, max(turn.chunk - 1, 0)).argmax(-1).tolist()
-        for one, token in zip(gaining, best):
-            if one is turn.reader and one.read + turn.chunk < one.prompt:
-                continue  # a piece from the middle of a prompt: what follows it is known
-            self.rows[one.number].ids.append(token)
-            if one.written + 1 == one.output:
-                del self.caches[one.number]
+        for one, rows in turn.reads[:-1]:
+            self._forward([(one, rows)], [])
+        self._forward(turn.reads[-1:], turn.writers)
         return time.perf_counter() - started
+
+    def _forward(self, reads: list[tuple], writers: list) -> None:
+        """Feed at most one piece of a prompt, and the newest token of each writer; append what they gain."""
+        parts, gaining = [], []
+        for one, rows in reads:
+            if not one.read:
+                self.caches[one.number] = self.packed.fresh()
+            parts.append((self.caches[one.number], self.rows[one.number].ids[one.read : one.read + rows]))
+            gaining.append(one if one.read + rows == one.prompt else None)  # inside a prompt, what follows is known
+        parts += [(self.caches[one.number], self.rows[one.number].ids[-1:]) for one in writers]
+        gaining += writers
+        first = len(parts[0][1]) - 1  # its last row, and all of the writers'
+        with torch.inference_mode():
+            best = self.packed.feed(parts, first).argmax(-1).tolist()
+        for one, token in zip(gaining, best):
+            if one:
+                self.rows[one.number].ids.append(token)
+                if one.written + 1 == one.output:
+                    del self.caches[one.number]

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Callable, Iterator, NamedTuple
 
 from labkit.attention.sarathi import POLICIES, Scheduler, Turn, asked, priced
-from labkit.attention.serving import CLOCKS, REAL, clock_of, measuring
+from labkit.attention.serving import CLOCKS, TABLE, clock_of, measuring
+from labkit.attention.serving_table import PRESETS
 from labkit.knobs import knob
 from labkit.methods import Study
 from labkit.trace import Step
@@ -18,9 +19,9 @@ SHOWN = 20  # micro-batches a lane
 
 
 class Micro(NamedTuple):
-    """A micro-batch: rows of its chunk and of its decodes, when it enters each stage, seconds in each; did others wait then?"""
+    """A micro-batch: rows of prompts and of decodes, when it enters each stage, seconds in each; did requests wait then?"""
 
-    chunk: int
+    reads: int
     decodes: int
     enters: list[float]
     seconds: float
@@ -48,7 +49,7 @@ def pipeline(groups: list[Scheduler], spend: Callable[[Turn], float], stages: in
             begin = max(begin, free[stage])
             enters.append(begin)
             begin = free[stage] = begin + seconds
-        yield Micro(turn.chunk, len(turn.writers), enters, seconds, bool(group.waiting))
+        yield Micro(sum(rows for _, rows in turn.reads), len(turn.writers), enters, seconds, bool(group.waiting))
         group.done(turn)
         heapq.heappush(ready, (begin, place))
 
@@ -71,14 +72,14 @@ class Stages(Study):
 
     name, title, paper = "sarathi-stages", "Bubbles in a pipeline", "P170"
     charts = ("pipeline_lanes", "pipeline_bubbles")
-    clock: str = knob(CLOCKS[0], choices=tuple(one for one in CLOCKS if one != REAL), label="Time by", help="a device on paper, or this")
-    stages: int = knob(4, 1, 8, unit="devices", label="Stages", help="each holds some layers", live=True)
-    chunk: int = knob(256, 16, 1024, unit="rows", label="Chunk (C)", help="of one prompt, each iteration", step=16, live=True)
+    clock: str = knob(CLOCKS[0], choices=(*PRESETS, TABLE), label="Time by", help="on paper, or measured")
+    stages: int = knob(4, 1, 8, label="Stages", help="devices that share the layers", live=True)
+    chunk: int = knob(256, 16, 1024, unit="rows", label="Chunk (C)", help="of one prompt, at most", step=16, live=True)
     size: int = knob(8, 1, 32, unit="requests", label="Batch (B)", help="in each micro-batch", live=True)
-    ratio: int = knob(16, 4, 64, label="P : D", help="prompt tokens for each one written", live=True)
-    spread: float = knob(0.5, 0.0, 0.9, step=0.1, label="Spread", help="of the lengths, as a share", live=True)
+    ratio: int = knob(16, 4, 64, label="P : D", help="tokens read : written", live=True)
+    spread: float = knob(0.5, 0.0, 0.9, step=0.1, label="Spread", help="of the lengths, a share", live=True)
     prompt: int = knob(1024, 32, 1024, unit="tokens", label="Prompt (P)", help="on average", step=32, live=True)
-    tile: str = knob("128", choices=("1", "64", "128"), label="Tile", help="chunk and decodes fill whole ones")
+    tile: str = knob("128", choices=("1", "64", "128"), label="Tile", help="batches fill whole ones")
 
     def steps(self, session, rng):
         for notes in measuring(session, self.clock):
@@ -101,7 +102,7 @@ class Stages(Study):
 
 
 def window(runs: dict[str, list[Micro]]) -> dict[str, list[tuple]]:
-    """A few micro-batches of each run, from halfway through its queue on: (chunk, decodes, when it enters each stage, seconds)."""
+    """A few micro-batches of each run, from halfway through its queue on: rows read, decodes, entry into each stage, seconds."""
     shown = {}
     for policy, run in runs.items():
         middle = sum(micro.queued for micro in run) // 2

@@ -33,16 +33,10 @@ def asked(count: int, prompt: int, output: int, gap: float = 0.0, spread: float 
 
 
 class Turn(NamedTuple):
-    """What one iteration feeds: `chunk` rows of one prompt, or none, and one row for every request that is being written."""
+    """What one iteration feeds: rows of prompts, by request, and one row for every request that is being written."""
 
-    reader: Asked | None
-    chunk: int
+    reads: list[tuple[Asked, int]]
     writers: list[Asked]
-
-    @property
-    def rows(self) -> int:
-        """Rows of the batch."""
-        return self.chunk + len(self.writers)
 
 
 def aligned(chunk: int, decodes: int, tile: int) -> int:
@@ -56,11 +50,10 @@ class Scheduler:
     """Who is fed in the next iteration. Requests come from `waiting` (by arrival), at most `size` are in work at once.
 
     request-level: a batch is filled, read, written to its end, and only then the next one begins. prefill first: whoever comes
-    is let in at once and its whole prompt goes first, alone; those who write wait. SARATHI: at most `chunk` rows of ONE prompt,
-    the oldest unread, and a row for everyone who writes, so nobody waits for a whole prompt.
+    is let in at once, and whole prompts go first, alone; those who write wait. SARATHI: at most `chunk` rows of ONE prompt, the
+    oldest unread, and a row for everyone who writes, so nobody waits for a whole prompt.
 
-    Lab version: an iteration holds one prompt in every policy (other servers read several at once: the same work, in fewer and
-    longer iterations). What does not fit into a tile's multiple is the end of a prompt, as in the paper.
+    As in the paper, the end of a prompt is the one piece that may leave a tile unfilled.
     """
 
     policy: str
@@ -75,20 +68,20 @@ class Scheduler:
         if not (self.policy == REQUEST and self.active):
             while self.waiting and self.waiting[0].arrival <= now and len(self.active) < self.size:
                 self.active.append(self.waiting.popleft())
-        reader = next((one for one in self.active if one.read < one.prompt), None)
+        unread = [one for one in self.active if one.read < one.prompt]
         writers = [one for one in self.active if one.read == one.prompt]
-        if reader is None:
-            return Turn(None, 0, writers) if writers else None
+        if not unread:
+            return Turn([], writers) if writers else None
         if self.policy != SARATHI:
-            return Turn(reader, reader.prompt, [])
+            return Turn([(one, one.prompt) for one in unread], [])
         rows = aligned(self.chunk, len(writers), self.tile)
-        return Turn(reader, min(rows, reader.prompt - reader.read), writers)
+        return Turn([(unread[0], min(rows, unread[0].prompt - unread[0].read))], writers)
 
     def done(self, turn: Turn) -> None:
         """The batch went through the model. The last piece of a prompt brings the first token."""
-        if turn.reader:
-            turn.reader.read += turn.chunk
-            turn.reader.written = int(turn.reader.read == turn.reader.prompt)
+        for one, rows in turn.reads:
+            one.read += rows
+            one.written = int(one.read == one.prompt)
         for one in turn.writers:
             one.written += 1
         self.active = [one for one in self.active if one.written < one.output]
@@ -98,14 +91,14 @@ def priced(clock: Any) -> Callable[[Turn], float]:
     """What a turn takes by a clock (`serving_table.Table` or `serving_table.Roofline`), in seconds."""
 
     def spend(turn: Turn) -> float:
-        behind = turn.reader.read if turn.reader else 0
-        return clock.seconds(turn.chunk, behind, [one.prompt + one.written for one in turn.writers])
+        reads = [(rows, one.read) for one, rows in turn.reads]
+        return clock.seconds(reads, [one.prompt + one.written for one in turn.writers])
 
     return spend
 
 
 def serve(scheduler: Scheduler, spend: Callable[[Turn], float]) -> Iterator[tuple]:
-    """Serve everyone, iteration by iteration: (begin, end, reader's number or -1, its rows, writers' numbers), in seconds.
+    """Serve everyone, iteration by iteration: (begin, end, [(number, rows of its prompt), ...], [writers' numbers]), in seconds.
 
     `spend(turn)` does the work, or only knows its price, and gives its seconds. With a clock this is an exact simulation.
     """
@@ -116,6 +109,5 @@ def serve(scheduler: Scheduler, spend: Callable[[Turn], float]) -> Iterator[tupl
             now = scheduler.waiting[0].arrival
             continue
         begin, now = now, now + spend(turn)
-        reader = turn.reader.number if turn.reader else -1
-        yield begin, now, reader, turn.chunk, [one.number for one in turn.writers]
+        yield begin, now, [(one.number, rows) for one, rows in turn.reads], [one.number for one in turn.writers]
         scheduler.done(turn)

@@ -11,6 +11,7 @@ from typing import Any, Iterator
 from labkit.attention.packed import Live
 from labkit.attention.sarathi import POLICIES, Asked, Scheduler, aligned, asked, priced, serve
 from labkit.attention.serving_table import KEY, PRESETS, measure
+from labkit.errors import KnobError
 from labkit.knobs import knob
 from labkit.lm import Session
 from labkit.methods import Study
@@ -22,6 +23,8 @@ TABLE, REAL = "this machine's table", "this machine, real run"
 CLOCKS = (*PRESETS, TABLE, REAL)
 FRAMES = 12  # steps of a simulation: the finished schedule, from its begin to its end
 ROWS, TURNS = 192, 16  # of a real run's step: it ends behind so many rows or iterations
+
+WHOLE = 4096  # prompt tokens that a real iteration may read: a step must not take many seconds
 
 
 def clock_of(session: Session, name: str) -> Any:
@@ -41,9 +44,14 @@ def texts(session: Session, count: int, tokens: int) -> list[list[int]]:
     return [ids[number * tokens : (number + 1) * tokens] for number in range(count)]
 
 
+def fed(run: list[tuple]) -> int:
+    """Rows of all iterations of a run."""
+    return sum(rows for _, _, reads, writers in run for rows in [*(rows for _, rows in reads), len(writers)])
+
+
 @dataclass
 class Sarathi(Study):
-    """Requests come while others are being written: who waits for whom, and what does a decode cost that rides along? (P170)
+    """Who waits for whom in a server, and what does a decode cost that rides along with a prompt? (P170)
 
     Three schedulers serve the same requests: request-level, prefill first, and SARATHI, which cuts prompts into chunks and fills
     each iteration with ONE chunk and the decodes of all others. A real run feeds each iteration to the model in one forward (its
@@ -56,13 +64,13 @@ class Sarathi(Study):
 
     name, title, paper = "sarathi", "Prompts and decodes in one batch", "P170"
     charts = ("serving_gantt", "serving_waits", "serving_cost")
-    clock: str = knob(CLOCKS[0], choices=CLOCKS, label="Time by", help="a device on paper, or this one")
-    chunk: int = knob(256, 16, 1024, unit="rows", label="Chunk (C)", help="of one prompt, each iteration", step=16, live=True)
+    clock: str = knob(CLOCKS[0], choices=CLOCKS, label="Time by", help="on paper, measured, or real")
+    chunk: int = knob(256, 16, 1024, unit="rows", label="Chunk (C)", help="of one prompt, at most", step=16, live=True)
     size: int = knob(8, 1, 32, unit="requests", label="Batch (B)", help="in work at once", live=True)
-    prompt: int = knob(1024, 32, 1024, unit="tokens", label="Prompt (P)", help="of every request", step=32, live=True)
-    ratio: int = knob(16, 4, 64, label="P : D", help="prompt tokens for each one written", live=True)
-    every: int = knob(12, 0, 64, unit="decode steps", label="A request every", help="0: all at once", live=True)
-    tile: str = knob("128", choices=("1", "64", "128"), label="Tile", help="chunk and decodes fill whole ones")
+    prompt: int = knob(512, 32, 1024, unit="tokens", label="Prompt (P)", help="of every request", step=32, live=True)
+    ratio: int = knob(8, 4, 64, label="P : D", help="tokens read : written", live=True)
+    every: int = knob(8, 0, 64, unit="decode steps", label="A request every", help="0: all at once", live=True)
+    tile: str = knob("128", choices=("1", "64", "128"), label="Tile", help="batches fill whole ones")
     count: int = knob(8, 2, 16, unit="requests", label="Requests", help="in all", live=True)
 
     def steps(self, session, rng):
@@ -70,7 +78,7 @@ class Sarathi(Study):
             yield Step(emitted=[], notes=notes)
         clock = clock_of(session, self.clock)
         self.output = max(2, round(self.prompt / self.ratio))
-        self.gap = self.every * clock.seconds(0, 0, [self.prompt])
+        self.gap = self.every * clock.seconds([], [self.prompt])
         told = {name: getattr(self, name) for name in ("clock", "chunk", "size", "prompt", "output")}
         told |= {"tile": int(self.tile), "arrivals": [one.arrival for one in self.requests()], "cost": self.cost(clock)}
         if self.clock in PRESETS:
@@ -92,8 +100,8 @@ class Sarathi(Study):
         found = []
         for decodes in range(1, max(self.size, 2)):
             rows, contexts = aligned(self.chunk, decodes, int(self.tile)), [self.prompt] * decodes
-            own = clock.seconds(rows, 0, [])
-            found.append((decodes, clock.seconds(0, 0, contexts), clock.seconds(rows, 0, contexts) - own, own))
+            own, both = clock.seconds([(rows, 0)], []), clock.seconds([(rows, 0)], contexts)
+            found.append((decodes, clock.seconds([], contexts), both - own, own))
         return found
 
     def simulated(self, clock: Any) -> Iterator[dict]:
@@ -101,12 +109,17 @@ class Sarathi(Study):
         runs = {policy: list(serve(self.scheduler(policy), priced(clock))) for policy in POLICIES}
         end = max(run[-1][1] for run in runs.values())
         for frame in range(1, FRAMES + 1):
-            now = end * frame / FRAMES
+            now = end * (frame / FRAMES)  # the last one is `end` itself, unrounded
             seen = {policy: [turn for turn in run if turn[1] <= now] for policy, run in runs.items()}
             yield {"runs": seen, "now": now, "end": end, "checked": {}, "done": frame, "of": FRAMES}
 
     def real(self, session: Session) -> Iterator[dict]:
         """Notes of the three schedules as the model goes through them, each followed by the check of its texts."""
+        if self.size * self.prompt > WHOLE:
+            raise KnobError(
+                f"A real run may read B x P = {self.size * self.prompt:,} tokens in one iteration: choose a smaller batch or "
+                f"prompt, {WHOLE:,} together at most."
+            )
         prompts = texts(session, self.count, self.prompt)
         own = cache(lambda number: alone(session, prompts[number], self.output, frozenset()))
         runs, checked = {}, {}
@@ -114,17 +127,17 @@ class Sarathi(Study):
         of = len(POLICIES) * self.count * (work + 1)
 
         def now() -> dict:
-            rows = sum(turn[3] + len(turn[4]) for run in runs.values() for turn in run)
+            rows = sum(fed(run) for run in runs.values())
             end = max((run[-1][1] for run in runs.values() if run), default=0.0)
             known = {"runs": {policy: list(run) for policy, run in runs.items()}, "now": end, "end": end}
             known["checked"] = {policy: list(found) for policy, found in checked.items()}
             return {**known, "done": rows + sum(map(len, checked.values())), "of": of}
 
-        for policy in reversed(POLICIES):
+        for policy in POLICIES:
             live, run, told = Live(session, prompts), runs.setdefault(policy, []), 0
             for turn in serve(self.scheduler(policy), live.spend):
                 run.append(turn)
-                if sum(one[3] + len(one[4]) for one in run[told:]) >= ROWS or len(run) - told >= TURNS:
+                if fed(run[told:]) >= ROWS or len(run) - told >= TURNS:
                     told = len(run)
                     yield now()
             for row in live.rows:

@@ -23,24 +23,23 @@ MANY = 128  # rows; so many are timed twice, fewer rows three times: the quickes
 
 @dataclass(frozen=True)
 class Table:
-    """Seconds of one forward by rows of a prompt and rows of decodes, `seconds[chunk][decode]`, behind `SHORT` tokens each.
+    """Seconds of one forward by rows of a prompt and rows of decodes, `short[chunk][decode]`, behind `SHORT` tokens each.
 
     `reading` and `writing` are what a further token of context adds, by rows of either kind alone. Between the measured sizes
     a straight line, beyond the largest the last one goes on.
     """
 
-    seconds_short: tuple[tuple[float, ...], ...]  # [len(CHUNKS)][len(DECODES)]
+    short: tuple[tuple[float, ...], ...]  # [len(CHUNKS)][len(DECODES)]
     reading: tuple[float, ...]  # [len(CHUNKS)]
     writing: tuple[float, ...]  # [len(DECODES)]
 
-    def seconds(self, chunk: int, behind: int, contexts: list[int]) -> float:
-        """Of an iteration: `chunk` rows of a prompt behind `behind` tokens, and one row for each of `contexts` (tokens)."""
-        decodes = len(contexts)
-        rows = [_between(DECODES, row, decodes) for row in self.seconds_short]
-        more = _between(CHUNKS, self.reading, chunk) * (behind - SHORT) if chunk else 0.0
+    def seconds(self, reads: list[tuple[int, int]], contexts: list[int]) -> float:
+        """Of an iteration: `reads` are rows of a prompt and the tokens before them; each of `contexts` (tokens) is a decode."""
+        chunk, decodes = sum(rows for rows, _ in reads), len(contexts)
+        more = sum(_between(CHUNKS, self.reading, rows) * (behind - SHORT) for rows, behind in reads)
         if decodes:
             more += _between(DECODES, self.writing, decodes) * (sum(contexts) / decodes - SHORT)
-        whole = _between(CHUNKS, rows, chunk)
+        whole = _between(CHUNKS, [_between(DECODES, row, decodes) for row in self.short], chunk)
         return max(whole + more, whole / 10)  # noise in a slope must not turn time back
 
 
@@ -120,12 +119,12 @@ class Roofline:
         """B: how many sequences of `length` tokens fit into memory beside the weights."""
         return math.floor((self.memory - 2 * self.parameters) / (length * self.token_bytes))
 
-    def seconds(self, chunk: int, behind: int, contexts: list[int]) -> float:
+    def seconds(self, reads: list[tuple[int, int]], contexts: list[int]) -> float:
         """Of an iteration, as `Table.seconds`."""
-        rows = math.ceil((chunk + len(contexts)) / self.tile) * self.tile
+        rows = math.ceil((sum(rows for rows, _ in reads) + len(contexts)) / self.tile) * self.tile
         fused = self._longer(2 * self.parameters * rows, 2 * self.parameters)
-        seen = chunk * behind + chunk * (chunk + 1) / 2  # pairs of a query and a key
-        apart = self._attention(seen, behind + chunk) if chunk else 0.0
+        pairs = [rows * behind + rows * (rows + 1) / 2 for rows, behind in reads]  # of a query and a key
+        apart = sum(self._attention(seen, rows + behind) for seen, (rows, behind) in zip(pairs, reads))
         return fused + apart + self._attention(sum(contexts), sum(contexts))
 
     def _attention(self, pairs: float, tokens: int) -> float:
