@@ -24,7 +24,7 @@ def pipeline_bubbles(trace: Trace, upto: int | None = None, *, theme: str = "lig
     ink = themes.colours(theme)
     notes, table = last(trace, upto), rows(trace, upto)
     figure = go.Figure(layout={"template": {}, "title": "How much of their time do the devices wait?"})
-    figure.update_layout(meta={"words": _words(notes), "height": 230})
+    figure.update_layout(meta={"words": _words(notes), "height": 210, "wide": True})
     for policy in dict.fromkeys(row[0] for row in table):
         mine = [row for row in table if row[0] == policy]
         figure.add_scatter(

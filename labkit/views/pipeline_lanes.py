@@ -75,4 +75,4 @@ def pipeline_lanes(trace: Trace, upto: int | None = None, *, theme: str = "light
 def _words(notes: dict[str, Any]) -> str:
     if not notes.get("runs"):
         return yet(notes)
-    return f"A block's first lane is stage 1 of {notes['stages']}. Where it is empty, the stage waits. From the middle of each run."
+    return f"A block's first lane is stage 1 of {notes['stages']}. Where it is empty, the stage waits. From the middle of a run."
