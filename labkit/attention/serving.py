@@ -54,12 +54,15 @@ class Sarathi(Study):
     """Who waits for whom in a server, and what does a decode cost that rides along with a prompt? (P170)
 
     Three schedulers serve the same requests: request-level, prefill first, and SARATHI, which cuts prompts into chunks and fills
-    each iteration with ONE chunk and the decodes of all others. A real run feeds each iteration to the model in one forward (its
-    products over all rows at once, attention by request), takes its seconds, and lays every text beside what its prompt gives
-    alone. The other clocks price the same schedules without a model run: a table measured here, or the roofline of a 13B model.
+    each iteration with ONE chunk and the decodes of all others. A real run feeds an iteration to the model in one forward (its
+    products over all rows at once, attention by request; whole prompts that share an iteration go one after the other), takes its
+    seconds, and lays every text beside what its prompt gives alone. The other clocks price schedules without a model run: a table
+    measured here, or the roofline of a 13B model.
 
     Always greedy; every request writes all its tokens, an end of text stops none. Requests come every few decode steps, one
-    such step being a lone decode by the same clock, so that the same knobs mean the same load on any device.
+    such step being a lone decode by the same clock, so that the same knobs mean the same load on any device. Time is that of the
+    iterations: it stands still while a run is paused or its picture drawn. Raises `KnobError` when a real iteration would be too
+    long to be stopped.
     """
 
     name, title, paper = "sarathi", "Prompts and decodes in one batch", "P170"
@@ -74,6 +77,11 @@ class Sarathi(Study):
     count: int = knob(8, 2, 16, unit="requests", label="Requests", help="in all", live=True)
 
     def steps(self, session, rng):
+        if self.clock == REAL and self.size * self.prompt > WHOLE:
+            raise KnobError(
+                f"A real run may read B x P = {self.size * self.prompt:,} tokens in one iteration: choose a smaller batch or "
+                f"prompt, {WHOLE:,} together at most."
+            )
         for notes in measuring(session, self.clock):
             yield Step(emitted=[], notes=notes)
         clock = clock_of(session, self.clock)
@@ -115,11 +123,6 @@ class Sarathi(Study):
 
     def real(self, session: Session) -> Iterator[dict]:
         """Notes of the three schedules as the model goes through them, each followed by the check of its texts."""
-        if self.size * self.prompt > WHOLE:
-            raise KnobError(
-                f"A real run may read B x P = {self.size * self.prompt:,} tokens in one iteration: choose a smaller batch or "
-                f"prompt, {WHOLE:,} together at most."
-            )
         prompts = texts(session, self.count, self.prompt)
         own = cache(lambda number: alone(session, prompts[number], self.output, frozenset()))
         runs, checked = {}, {}

@@ -93,8 +93,16 @@ class Drive(Desk):
         await self._advance(job, self.lanes)
 
     async def _do_again(self, job: Job) -> None:
-        """New settings for a lane: as many new tokens as there were, or nothing when it was empty."""
-        await self._changed(job)
+        """New settings for a lane: as many new tokens as there were, or nothing when it was empty.
+
+        The settings it has already, as when a dragged knob is let go: their run was stopped for this message, and goes on.
+        """
+        if await self._changed(job):
+            return
+        lane = self.lanes[int(job.message.get("lane", 0))]
+        if lane.wanted and lane.trace is not None:
+            came = 0 if lane.tokens else len(lane.trace.steps)
+            await self._owed(job, lane, lane.wanted - came if came else None)
 
     async def _do_prompt(self, job: Job) -> None:
         """Another prompt, for both lanes."""
@@ -283,6 +291,10 @@ class Drive(Desk):
         steps = lane.wanted if came else None  # a study: as far as it had come, or to its end if it was there
         await lane.begin(self.engine, request, WINDOW)
         self.tell(lane)
+        await self._owed(job, lane, steps)
+
+    async def _owed(self, job: Job, lane: Lane, steps: int | None) -> None:
+        """What a change of settings owes: so many more `steps` of a study, or new tokens up to `lane.wanted`."""
         await self._advance(job, [lane], steps=steps, tokens=None if steps else lane.wanted)
         if not job.halt.done():
             lane.wanted = 0
