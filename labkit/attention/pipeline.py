@@ -15,7 +15,7 @@ from labkit.methods import Study
 from labkit.trace import Step
 
 WAVES = 4  # requests for every place in the pipeline: enough that places are filled again and again
-SHOWN = 20  # micro-batches a lane
+SHOWN = 16  # micro-batches on show, besides those that only fill the lanes at either end
 
 
 class Micro(NamedTuple):
@@ -105,6 +105,6 @@ def window(runs: dict[str, list[Micro]]) -> dict[str, list[tuple]]:
     """A few micro-batches of each run, from halfway through its queue on: rows read, decodes, entry into each stage, seconds."""
     shown = {}
     for policy, run in runs.items():
-        middle = sum(micro.queued for micro in run) // 2
-        shown[policy] = [tuple(micro[:4]) for micro in run[middle : middle + SHOWN]]
+        middle, count = sum(micro.queued for micro in run) // 2, SHOWN + 2 * len(run[0].enters)
+        shown[policy] = [tuple(micro[:4]) for micro in run[middle : middle + count]]
     return shown

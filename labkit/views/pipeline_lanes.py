@@ -15,10 +15,10 @@ PROMPT, DECODES, BOTH = "a prompt", "decodes", "a chunk with decodes"
 
 
 def rows(trace: Trace, upto: int | None = None) -> list[tuple]:
-    """One row a micro-batch in a stage; the first one on show enters at 0."""
+    """One row a micro-batch in a stage; at 0 the first one enters the last stage, so that all lanes are full from there on."""
     found = []
     for policy, run in last(trace, upto).get("runs", {}).items():
-        start = run[0][2][0]
+        start = run[0][2][-1]
         for chunk, decodes, enters, seconds in run:
             for stage, begin in enumerate(enters, 1):
                 found.append((policy, stage, begin - start, begin - start + seconds, chunk, decodes))
@@ -59,7 +59,7 @@ def pipeline_lanes(trace: Trace, upto: int | None = None, *, theme: str = "light
             ],
             hoverinfo="text",
         )
-    ends = [max(row[3] for row in table if row[0] == policy) for policy in policies]
+    ends = [run[-1][2][0] + run[-1][3] - run[0][2][-1] for run in notes["runs"].values()]
     return figure.update_layout(
         barmode="overlay",
         xaxis={"title": "seconds", "range": [0, min(ends)]},

@@ -102,6 +102,11 @@ def test_the_pipeline_is_drawn_as_it_ran(piped, upto):
     assert len(table) == notes["stages"] * sum(len(turns) for turns in notes["runs"].values())
     figure = views.view(LANES)(piped, upto, theme="dark")
     assert sorted(x for bars in figure.data for x in bars.x) == pytest.approx(sorted(row[3] - row[2] for row in table))
+    begins, shown = sorted(base for bars in figure.data for base in bars.base), figure.layout.xaxis.range
+    assert begins == sorted(row[2] for row in table) and shown[0] == 0 < shown[1]
+    for policy, stage in {row[:2] for row in table}:  # every lane is filled from end to end of what is shown
+        mine = [row for row in table if row[:2] == (policy, stage)]
+        assert min(row[2] for row in mine) <= 1e-12 and max(row[3] for row in mine) >= shown[1] - 1e-12
     found = {(row[0], row[1]): row[2] for row in pipeline_bubbles.rows(piped, upto)}
     assert found == {
         (policy, stages): share for policy, shares in notes["bubbles"].items() for stages, share in enumerate(shares, 1)
