@@ -49,7 +49,7 @@ def serving_gantt(trace: Trace, upto: int | None = None, *, theme: str = "light"
     policies, count = list(notes["runs"]), len(notes["arrivals"])
     looks = {
         WAITS: {"color": ink["ghost"]},
-        READS: {"color": ink["target"], "line": {"color": ink["target-edge"], "width": 1}},
+        READS: {"color": ink["target"], "line": {"color": ink["on-target"], "width": 1}},  # chunks touch: a line tells them apart
         STALLS: themes.hatched(ink["refuse"], ink["refuse-tint"]),
         WRITES: {"color": ink["draft"]},
     }
