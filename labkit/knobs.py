@@ -24,7 +24,7 @@ class Knob(msgspec.Struct, frozen=True, omit_defaults=True):
     """One knob as plain data.
 
     `kind` is "int", "float", "bool" or "choice". `low` and `high` are inclusive; `step` is what a slider moves by.
-    `live`: only stored data is redrawn when it moves, no model runs. `scale` is "linear" or "log".
+    `live`: its picture follows while it is dragged, since no model runs for it. `scale` is "linear" or "log".
     """
 
     name: str

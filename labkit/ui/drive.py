@@ -18,6 +18,7 @@ FRAME = 0.016  # seconds between two messages to the page while a run goes on: w
 WATCH = 1.5  # seconds between two looks whether the engine is still there
 WINDOW = 4  # steps under way while running: enough to hide the wire, few enough that Stop shows nothing stale
 LONGEST_BRANCH = 24  # new tokens of a branch taken at the very end, where there is no length to match
+ENDLESS = 10**9  # steps, more than any study has
 SILENCE = 0.7  # seconds without a request before plain decoding is measured: a person who steps must not wait behind it
 log = logging.getLogger(__name__)
 
@@ -92,8 +93,16 @@ class Drive(Desk):
         await self._advance(job, self.lanes)
 
     async def _do_again(self, job: Job) -> None:
-        """New settings for a lane: as many new tokens as there were, or nothing when it was empty."""
-        await self._changed(job)
+        """New settings for a lane: as many new tokens as there were, or nothing when it was empty.
+
+        The settings it has already, as when a dragged knob is let go: their run was stopped for this message, and goes on.
+        """
+        if await self._changed(job):
+            return
+        lane = self.lanes[int(job.message.get("lane", 0))]
+        if lane.wanted and lane.trace is not None:
+            came = 0 if lane.tokens else len(lane.trace.steps)
+            await self._owed(job, lane, lane.wanted - came if came else None)
 
     async def _do_prompt(self, job: Job) -> None:
         """Another prompt, for both lanes."""
@@ -277,10 +286,15 @@ class Drive(Desk):
 
     async def _rerun(self, job: Job, lane: Lane, request: Request) -> None:
         """Another request in a lane that has a trace: as many tokens as there were, or as an interrupted run still owes."""
-        steps = (len(lane.trace.steps) or None) if lane.trace and not lane.tokens else None  # a study: as far as it had come
-        lane.wanted = max(lane.tokens, lane.wanted, 1)
+        came = lane.trace is not None and not lane.tokens and (ENDLESS if lane.trace.closing else len(lane.trace.steps))
+        lane.wanted = max(lane.tokens, came, lane.wanted, 1)
+        steps = lane.wanted if came else None  # a study: as far as it had come, or to its end if it was there
         await lane.begin(self.engine, request, WINDOW)
         self.tell(lane)
+        await self._owed(job, lane, steps)
+
+    async def _owed(self, job: Job, lane: Lane, steps: int | None) -> None:
+        """What a change of settings owes: so many more `steps` of a study, or new tokens up to `lane.wanted`."""
         await self._advance(job, [lane], steps=steps, tokens=None if steps else lane.wanted)
         if not job.halt.done():
             lane.wanted = 0

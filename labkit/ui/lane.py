@@ -31,7 +31,7 @@ class Lane:
         )
         self.known = 0  # steps that a resumed run repeats and that are here already
         self.sent = -1  # steps the page has; -1 = not even the opening
-        self.wanted = 0  # new tokens that an interrupted change of settings still owes
+        self.wanted = 0  # new tokens, of a study steps, that an interrupted change of settings still owes
         self._told: tuple | None = None
 
     @property

@@ -395,6 +395,28 @@ def test_a_study_grows_its_chart(page, host, open_notebook, write_notebook):
     assert len(shown) == 8 and all(0 < share < 1 for share in shown)
 
 
+def test_a_live_knob_is_followed_while_it_is_dragged(page, open_notebook, write_notebook):
+    """The schedule of a simulated server is drawn anew before the mouse is let go, and is whole in the end."""
+    write_notebook("drag.ipynb", ["from labkit.ui import Bench\nBench.study('sarathi', autorun=13)"])
+    bench = open_notebook(page, "voila", "drag.ipynb")
+    expect(bench).to_have_attribute("data-state", "done")
+    words = bench.locator(".tl-chartwords").first
+    expect(words).to_contain_text("P = 512, D = 64.")
+    slider = bench.locator("[data-knob=prompt] input")
+    box = slider.bounding_box()
+    middle = box["y"] + box["height"] / 2
+    page.mouse.move(box["x"] + box["width"] * 15 / 31, middle)
+    page.mouse.down()
+    for place in (14, 12, 10):
+        page.mouse.move(box["x"] + box["width"] * place / 31, middle)
+    expect(words).not_to_contain_text("P = 512")
+    page.mouse.move(box["x"] + 2, middle)
+    page.mouse.up()
+    expect(words).to_contain_text("P = 32, D = 4.")
+    expect(bench).to_have_attribute("data-state", "done")
+    expect(bench).to_have_attribute("data-steps", "12")
+
+
 def test_the_chart_of_cuts_follows_token_and_knobs(page, open_notebook, write_notebook):
     """An entropy bench under another one shows what each sampler keeps, of the chosen token, at the knobs as they stand."""
     code = START + "Bench.entropy(prompt, temperature=1.0, top_h=0.4, seed=3, max_new_tokens=32, autorun=6, under=True)"

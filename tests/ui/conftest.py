@@ -71,7 +71,7 @@ def make(engine):
     """Makes a bench over the fake engine, and its page."""
 
     def make(page: str = "entropy", **settings: Any) -> Page:
-        settings = {"prompt": "one two three", "max_new_tokens": 12, **settings}
-        return Page(Bench(page, engine=engine, **settings))
+        settings = {"engine": engine, "prompt": "one two three", "max_new_tokens": 12, **settings}
+        return Page(Bench(page, **settings))
 
     return make

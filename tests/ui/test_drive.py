@@ -11,9 +11,10 @@ import sys
 from functools import wraps
 
 import pytest
+from fake_engine import FakeEngine
 
 from labkit.errors import LabError
-from labkit.trace import loads
+from labkit.trace import Closing, Opening, Step, loads
 from labkit.ui import Bench, takeaway
 
 
@@ -106,6 +107,48 @@ async def test_a_burst_of_changes_keeps_the_length(make, engine):
         await asyncio.sleep(0.015)
     await page.quiet()
     assert page.bench.trace.opening.request.seed == 3 and len(page.bench.trace.ids) == 5
+
+
+class Studies(FakeEngine):
+    """Answers every request with a study of `length` steps."""
+
+    async def run(self, request, window=1):
+        self.asked.append(request)
+        yield Opening(request)
+        for _ in range(request.knobs.get("length", 3)):
+            await asyncio.sleep(self.delay)
+            yield Step([])
+        yield Closing("done")
+
+
+@looped
+async def test_a_study_whose_knob_is_dragged_comes_as_far_as_it_was(make):
+    """However often it is interrupted on the way, and though the last message repeats the one before."""
+    engine = Studies()
+    page = make("study", method="agreement", engine=engine)
+    for _ in range(3):
+        await page.do("step", knobs={"length": 9})
+    engine.delay = 0.01
+    for length in (8, 7, 6, 6):
+        page.ask_for("again", knobs={"length": length})
+        await asyncio.sleep(0.015)
+    await page.quiet()
+    assert len(page.bench.trace.steps) == 3 and page.bench.trace.closing is None
+    assert [one.knobs["length"] for one in engine.asked] == [9, 8, 7, 6]
+
+
+@looped
+async def test_a_study_that_was_at_its_end_is_run_to_its_end(make):
+    engine = Studies()
+    page = make("study", method="agreement", engine=engine)
+    await page.do("run")
+    assert len(page.bench.trace.steps) == 3
+    engine.delay = 0.01
+    for length in (5, 7, 7):
+        page.ask_for("again", knobs={"length": length})
+        await asyncio.sleep(0.025)
+    await page.quiet()
+    assert len(page.bench.trace.steps) == 7 and page.bench.trace.closing.reason == "done"
 
 
 @looped

@@ -2,6 +2,7 @@
 
 const REPLAY_PACE = 90; // milliseconds a step when recorded steps are played back
 const SETTLE = 150; // milliseconds without another change before the model runs again: arrow keys on a slider come in bursts
+const FOLLOW = 60; // milliseconds between two runs while a live knob is dragged
 
 const REQUEST_DEFAULTS = { method: "", prompt: "", ids: null, knobs: {}, temperature: 0, transforms: [], max_new_tokens: 64, seed: 0, target: "", draft: "", keep: [] };
 
@@ -30,6 +31,7 @@ function makeActions(store) {
   const ended = () => store.lanes.every((one) => one.closing && sameRequest(one.wish, one.request));
   const post = (verb, more = {}) => {
     clearTimeout(settling);
+    settling = 0;
     store.stepping = verb === "step";
     store.set({ trouble: null });
     store.send({ do: verb, lane: store.lane, request: lane().wish, ...more });
@@ -59,6 +61,7 @@ function makeActions(store) {
 
   return {
     at, longest, busy, ended, goTo,
+    waiting: () => Boolean(settling), // a change is still on its way
     dirty: () => !sameRequest(lane().wish, lane().request),
     step() {
       halt();
@@ -80,13 +83,13 @@ function makeActions(store) {
     stopReplay: halt,
     toStart: () => busy() || goTo(0),
     toEnd: () => busy() || goTo(longest()),
-    /** Settings of the lane on show; `rerun` when the model has to run for them. */
-    wish(change, rerun) {
+    /** Settings of the lane on show; `rerun` when the method has to run for them, `held` while a knob is still being dragged. */
+    wish(change, rerun, held = false) {
       lane().wish = { ...lane().wish, ...change };
       store.set({ lanes: store.lanes, sampling: samplingOf(lane().wish) });
-      if (!rerun) return;
+      if (!rerun || (held && settling)) return;
       clearTimeout(settling);
-      settling = setTimeout(() => post("again"), SETTLE);
+      settling = setTimeout(() => post("again"), held ? FOLLOW : SETTLE);
     },
     again: () => post("again"),
     prompt(text) {

@@ -31,7 +31,7 @@ function hear(store, kind, fields, buffers) {
     const end = lane.at === lane.steps.length;
     const was = lane.opening;
     if (fields.request) lane.request = wholeRequest(fields.request);
-    if (fields.request && (!lane.wish || place !== store.lane || !store.actions.busy())) lane.wish = lane.request;
+    if (fields.request && (!lane.wish || place !== store.lane || !(store.actions.busy() || store.actions.waiting()))) lane.wish = lane.request;
     lane.first ??= lane.request;
     if (fields.opening) openLane(lane, fields.opening, buffers);
     if (fields.steps?.length && fields.first !== lane.steps.length) return store.send({ do: "open", view: store.view });

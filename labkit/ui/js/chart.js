@@ -64,7 +64,7 @@ function chartView(store, name, title = "", { words = "", height = 0, table } = 
   const followed = () => Object.fromEntries(((drawn === nameNow() && figure?.layout?.meta?.follows) || []).map((one) => [one, FOLLOWED[one]()]));
   const key = () => {
     const lane = laneNow(store);
-    return lane?.steps?.length && nameNow() ? [nameNow(), store.lane, lane.name, lane.at, lane.opening?.request?.seed, lane.steps[lane.at - 1]?.emitted, store.theme, sized(), JSON.stringify(followed())].join("/") : "";
+    return lane?.steps?.length && nameNow() ? [nameNow(), store.lane, lane.name, lane.runs, lane.at, lane.opening?.request?.seed, lane.steps[lane.at - 1]?.emitted, store.theme, sized(), JSON.stringify(followed())].join("/") : "";
   };
   const tall = () => height || figure?.layout?.meta?.height || (figure ? 232 : 140);
 
@@ -78,6 +78,7 @@ function chartView(store, name, title = "", { words = "", height = 0, table } = 
     const { data, layout } = structuredClone(figure);
     if (!title) view.title = layout.title?.text ?? nameNow() ?? "";
     if (!words) say(said, layout.meta?.words ?? "");
+    view.wide = Boolean(layout.meta?.wide);
     dress();
     // The panel has the title already; the figure's own is for files.
     Object.assign(layout, { template: chartTemplate(element), title: undefined, autosize: true, height: tall(), width: plot.clientWidth || undefined });
@@ -150,7 +151,10 @@ function ownCharts(store, shown) {
   const names = () => !shown || lawless() ? [] : laneNow(store).opening?.charts ?? store.engine?.methods.find((one) => one.name === laneNow(store).wish?.method)?.charts ?? [];
   const panels = Array.from({ length: OWN }, (_, place) => {
     const panel = makePanel(store, chartView(store, () => names()[place]), "chart");
-    panel.view.painted = () => panel.draw(new Set(["figure"])); // its table, where that is on show, is of the new figure too
+    panel.view.painted = () => {
+      panel.draw(new Set(["figure"])); // its table, where that is on show, is of the new figure too
+      panel.element.toggleAttribute("data-wide", panel.view.wide); // `meta.wide`: all columns
+    };
     return panel;
   });
   box.append(...panels.map((panel) => panel.element));

@@ -119,7 +119,7 @@ function makeKnobs(store, live) {
 
   function put(knob, read, write, rerun = true, words) {
     const made = makeKnob(knob, {
-      moved: rerun ? null : (value) => write(value, false),
+      moved: rerun && !knob.live ? null : (value) => write(value, rerun, true),
       settled: (value) => write(value, rerun),
     }, words);
     setters.push(() => made.set(read()));
@@ -127,7 +127,7 @@ function makeKnobs(store, live) {
   }
 
   const ofRequest = (knob, rerun = true, words) => put(knob, () => lane().wish[knob.name], (value, run) => store.actions.wish({ [knob.name]: value }, run), rerun, words);
-  const ofMethod = (knob) => put(knob, () => lane().wish.knobs[knob.name] ?? knob.default, (value, run) => store.actions.wish({ knobs: { ...lane().wish.knobs, [knob.name]: value } }, run));
+  const ofMethod = (knob) => put(knob, () => lane().wish.knobs[knob.name] ?? knob.default, (value, run, held) => store.actions.wish({ knobs: { ...lane().wish.knobs, [knob.name]: value } }, run, held));
   const ofSampling = (knob, rerun) => put(knob, () => store.sampling[knob.name], (value, run) => store.actions.wish(withSampling(lane().wish, { ...store.sampling, [knob.name]: value }), run), rerun);
 
   function picker(role, label, help) {

@@ -49,7 +49,7 @@ function wholeBelief(belief, buffers) {
 
 /** An empty lane. */
 function makeLane(name) {
-  return { name, request: null, opening: null, steps: [], closing: null, pieces: {}, tokens: [], state: "empty", error: null, at: 0 };
+  return { name, request: null, opening: null, steps: [], closing: null, pieces: {}, tokens: [], state: "empty", error: null, at: 0, runs: 0 };
 }
 
 /** Put an opening into a lane: its trace begins anew. */
@@ -57,7 +57,7 @@ function openLane(lane, opening, buffers) {
   opening.prompt_ids ??= [];
   opening.prompt_beliefs ??= [];
   opening.pieces ??= {};
-  Object.assign(lane, { opening, steps: [], closing: null, pieces: { ...opening.pieces }, tokens: [], at: 0 });
+  Object.assign(lane, { opening, steps: [], closing: null, pieces: { ...opening.pieces }, tokens: [], at: 0, runs: lane.runs + 1 });
   opening.prompt_ids.forEach((id, place) => {
     const belief = place > 0 ? opening.prompt_beliefs[place - 1] : null;
     addToken(lane, id, true, -1, place, "prompt", belief ? wholeBelief(belief, buffers) : null);

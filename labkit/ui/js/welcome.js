@@ -9,6 +9,7 @@ const CARDS = [
   ["Constraints", "06_constraints.ipynb", "JSON, Python that parses, names that exist, programs that pass: how to make a text obey, and what it costs.", "walk"],
   ["Attention sparsity", "08_attention_sparsity.ipynb", "A model that forgets part of its cache: what is kept, what is lost, and when the text goes wrong.", "cache"],
   ["KV cache", "09_kv_cache.ipynb", "Every token is held, but not every bit of it; and what to do with a cache when somebody edits the text.", "bits"],
+  ["Serving", "10_serving.ipynb", "Many requests, one model: a long prompt makes everybody wait, unless it comes in pieces. Drag a schedule.", "serve"],
   ["Boundaries", "11_token_boundaries.ipynb", "One text, cut by a dozen tokenizers, byte above byte. Take any token apart, down to its bytes.", "ribbon"],
   ["Bytes and bias", "12_bytes_and_bias.ipynb", "A prompt that ends inside a token misleads a model. See the exact law of the next byte, and who sees letters.", "fan"],
   ["Languages and numbers", "13_languages_and_numbers.ipynb", "The same phrase costs one language many times what it costs another; where a number is cut decides who can add.", "premium"],
@@ -44,6 +45,7 @@ function cardPicture(kind) {
     }),
     cache: Array.from({ length: 4 }, (_, row) => Array.from({ length: 22 }, (_, k) => [row, k])).flat().filter(([row, k]) => k > 16 || k < 2 || (k * 7 + row * 5) % 11 < 3).map(([row, k]) => box(k * 10.2, 4 + row * 17, 9, 14, "fill:var(--tl-draft)", 1.5)),
     bits: Array.from({ length: 5 }, (_, row) => Array.from({ length: 22 }, (_, k) => box(k * 10.2, 2 + row * 14, 9, 12, k > 18 || (k * 5 + row * 3) % 7 < 2 || k === 6 ? "fill:var(--tl-target);stroke:var(--tl-target-edge);stroke-width:.6" : "fill:var(--tl-paper);stroke:var(--tl-line)", 1))).flat(),
+    serve: [0, 1, 2].flatMap((row) => [box(18 * row, 4 + 22 * row, 44, 18, "fill:var(--tl-target);stroke:var(--tl-target-edge)"), box(46 + 18 * row, 4 + 22 * row, 18, 18, "fill:var(--tl-target);stroke:var(--tl-target-edge)"), box(66 + 18 * row, 4 + 22 * row, 120, 18, "fill:var(--tl-draft)")]),
     fan: [["M40 35C80 35 90 10 130 10H200", 6, "--tl-draft"], ["M40 35H200", 3, "--tl-draft"], ["M40 35C80 35 90 60 130 60H200", 1.6, "--tl-edge"]].map(([d, w, c]) => svg("path", { d, style: `fill:none;stroke:var(${c});stroke-width:${w}` })).concat([box(0, 26, 40, 18, "fill:var(--tl-ink)")]),
     premium: [20, 26, 34, 48, 58, 40, 64].map((h, k) => box(4 + 32 * k, 68 - h, 24, h, k ? "fill:var(--tl-target);stroke:var(--tl-target-edge);stroke-width:.8" : "fill:var(--tl-draft)", 2)).concat([svg("path", { d: "M0 48H226", style: "stroke:var(--tl-ink);stroke-width:1.4;stroke-dasharray:6 4" })]),
   };
