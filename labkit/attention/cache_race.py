@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from labkit.attention.double_sparsity import DoubleSparsity, ranked
+from labkit.attention.double_sparsity import DoubleSparsity
 from labkit.attention.ground import Policy, Witness, against, dense_bytes, lost
 from labkit.attention.h2o import H2O
 from labkit.attention.token_select import TokenSelect
@@ -50,8 +50,6 @@ class Race(Study):
             unit = (len(text) + len(answer)) * dense_bytes(witness.spec)
             gave = [row for row, _ in truth]
             for name, policy in {"dense": Witness(), **self.contenders(len(text))}.items():
-                if isinstance(policy, DoubleSparsity):
-                    policy.ranking = ranked(session, policy.criterion)
                 rows = forced(session, policy, text, answer) if name != "dense" else truth
                 found = [against(dense, row) for dense, (row, _) in zip(gave, rows)]
                 run = {
@@ -101,6 +99,7 @@ class CacheRace(Race):
 def forced(session, policy: Policy, text: list[int], answer: list[int]) -> list[tuple[torch.Tensor, int]]:
     """Read `text`, then `answer` token by token; the logits [V] before each token of the answer, and the bytes read for them."""
     other = session.open(text)
+    policy.prepare(other)
     other.carry(session.runner.policy_cache(policy))
     rows = []
     for token in answer:

@@ -35,9 +35,8 @@ class DoubleSparsity(Policy):
     bits: str = knob("4", choices=("whole", "8", "4", "2"), help="for each number of a label")
     criterion: str = knob("qk", choices=CRITERIA, help="what ranks the channels")
 
-    def steps(self, session, rng):
+    def prepare(self, session):
         self.ranking = ranked(session, self.criterion)
-        yield from super().steps(session, rng)
 
     def begin(self, spec):
         super().begin(spec)

@@ -65,11 +65,15 @@ class Policy(Method):
 
     # -- what a policy may change --------------------------------------------------------------------------------------
 
+    def prepare(self, session) -> None:
+        """Before `session` carries it: learn what it needs of the model or of the text. Raises `ModelError` where it cannot."""
+
     def begin(self, spec: Spec) -> None:
         """Before the first token. Raises `ModelError` when the model is of a kind that the policy cannot serve."""
         self.spec = spec
         self.slots = [Slots() for _ in range(spec.layers)]
         self.met: list[Tensor | None] = [None] * spec.layers  # positions that the last queries met, [kv_heads, M]
+        self.gave: list[Tensor | None] = [None] * spec.layers  # what the last query gave them, [kv_heads, g, M]
         self.fed = 0  # tokens read so far
         self.taken = 0  # bytes of keys and values that the last forward read
 
@@ -128,6 +132,7 @@ class Policy(Method):
                 scores.masked_fill_((seen.positions[:, None, :] > places[None, :, None])[:, None], float("-inf"))
             probs = scores.softmax(-1)
             out[:, :, rows] = probs @ seen.values[:, None]
+            self.gave[layer] = probs[:, :, -1]
             self.observe(layer, asking, probs, selection)
         self.evict(layer, n > 1)
         if layer == spec.layers - 1:
@@ -166,12 +171,17 @@ class Policy(Method):
         """The policy's own figures of this step, for its pictures."""
         return {}
 
+    def witness(self) -> Witness:
+        """What reads the same text densely beside this policy."""
+        return Witness()
+
     def steps(self, session, rng) -> Iterator[Step]:
-        witness = Witness() if self.compare else None
+        self.prepare(session)
+        session.carry(session.runner.policy_cache(self))
+        witness = self.witness() if self.compare else None
         dense = session.aside() if witness else None
         if dense:
             dense.carry(session.runner.policy_cache(witness))
-        session.carry(session.runner.policy_cache(self))
         while True:
             logits = session.logits  # [V]
             token = int(logits.argmax()) if session.law.greedy else draw(session.law(logits), rng)
@@ -188,14 +198,7 @@ class Policy(Method):
 
 
 class Witness(Policy):
-    """Dense attention that remembers what its last query gave to every position: what a policy's losses are measured by."""
-
-    def begin(self, spec):
-        super().begin(spec)
-        self.gave: list[Tensor | None] = [None] * spec.layers  # [kv_heads, N], means over the query heads of a group
-
-    def observe(self, layer, query, probs, selection):
-        self.gave[layer] = probs[:, :, -1].mean(1)
+    """Dense attention: what a policy's losses are measured by."""
 
 
 def lost(witness: Witness, policy: Policy) -> list[float]:
@@ -203,7 +206,7 @@ def lost(witness: Witness, policy: Policy) -> list[float]:
 
     The positions are those met by the last query that both have read; a mean over heads.
     """
-    gave = [given.gather(1, met.long()).sum(-1).mean() for given, met in zip(witness.gave, policy.met)]
+    gave = [given.mean(1).gather(1, met.long()).sum(-1).mean() for given, met in zip(witness.gave, policy.met)]
     return [max(0.0, 1 - float(share)) for share in gave]
 
 

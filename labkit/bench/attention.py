@@ -16,7 +16,6 @@ import torch
 import typer
 
 from labkit.attention.cache_race import CacheRace
-from labkit.attention.double_sparsity import DoubleSparsity, ranked
 from labkit.attention.ground import Witness, dense_bytes
 from labkit.bench import contenders as common
 from labkit.errors import KnobError
@@ -58,8 +57,7 @@ def timed(runner, ids: list[int], budget: float, steps: int) -> list[dict[str, A
     for name, policy in {"dense": Witness(), **CacheRace(budget=budget).contenders(len(ids))}.items():
         session = Session(runner, ids, Law(0), memory=memory)
         session.vocabulary = vocabulary(runner.name)
-        if isinstance(policy, DoubleSparsity):
-            policy.ranking = ranked(session, policy.criterion)
+        policy.prepare(session)
         session.carry(runner.policy_cache(policy))
         playing[name] = (session, policy)
     spent: dict[str, list[float]] = {name: [] for name in playing}
