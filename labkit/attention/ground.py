@@ -186,13 +186,14 @@ class Policy(Method):
             logits = session.logits  # [V]
             token = int(logits.argmax()) if session.law.greedy else draw(session.law(logits), rng)
             held = [self.held(layer) for layer in range(len(self.slots))]
-            notes = {"fed": self.fed, "held": held, "kept": self.kept(), **self.notes()}
+            notes = {"fed": self.fed, "held": held, "kept": self.kept()}
             notes["bytes"] = {"payload": sum(map(self.payload, range(len(self.slots)))), "whole": self.bytes, "read": self.taken}
             notes["dense bytes"] = self.fed * dense_bytes(self.spec)
             if dense:
                 notes |= against(dense.logits, logits)
                 notes["lost"] = lost(witness, self)
                 dense.push(token)
+            notes |= self.notes()
             session.push(token)
             yield session.step(logits[None], [token], sources=["target"], notes=notes)
 

@@ -242,7 +242,7 @@ def test_recall_of_chunks(shipped32):
     for recall in caught.values():
         assert recall[-1] == pytest.approx(1, abs=1e-5) and all(low <= high + 1e-9 for low, high in zip(recall, recall[1:]))
         assert all(mine <= best + 1e-6 for mine, best in zip(recall, caught["best tokens", ""]))
-    assert caught["oracle", "mean"][at] > caught["fixed size", "mean"][at]
+    assert min(caught["oracle", "mean"][at], caught["predicted", "mean"][at]) > caught["fixed size", "mean"][at]
     longest = {one["norm"]: one["best chunk"] for one in notes["results"] if one["cuts"] == "oracle"}
     assert longest["mean"] < longest["sqrt"] < longest["sum"]
     assert caught["fixed size", "mean"][at] == pytest.approx(caught["fixed size", "sqrt"][at], abs=2e-3)  # one length: one order
