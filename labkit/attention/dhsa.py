@@ -48,20 +48,20 @@ class DHSA(Policy):
     """
 
     name, title, paper = "dhsa", "DHSA", "P056"
-    charts = ("dhsa_cuts", "cache_cost")
+    charts = ("dhsa_cuts", "dhsa_maps", "cache_cost")
     chunk = 16  # queries of a block
     whole = {"budget": 1.0, "cuts": "fixed size"}
     budget: float = knob(0.25, 0.05, 1.0, unit="of the tokens", help="tokens read", step=0.05)
-    cuts: str = knob("predicted", choices=SOURCES, help="what says where a chunk ends")
-    norm: str = knob("sqrt", choices=tuple(NORMS), label="Normalisation", help="of a chunk's key, by its length")
-    chunks: int = knob(32, 4, 128, help="at most, where gaps have scores", scale="log")
-    layer: int = knob(4, 0, 63, label="Layer drawn", help="of the picture; the last if there are fewer")
-    local: int = knob(16, 0, 64, unit="tokens", help="always read, before the block")
-    first: int = knob(4, 0, 16, unit="tokens", help="always read, from the beginning")
-    apart: int = knob(8, 0, 16, unit="tokens", help="no two cuts as near as this")
-    size: int = knob(16, 2, 64, unit="tokens", help="of a chunk of fixed size")
-    heads: str = knob("averaged", choices=("averaged", "apart"), help="mean key, or each head's own product")
-    question: int = knob(0, 0, 64, unit="tokens", help="the prompt's last, which read everything")
+    cuts: str = knob("predicted", choices=SOURCES, help="what ends a chunk")
+    norm: str = knob("sqrt", choices=tuple(NORMS), label="Normalisation", help="of a chunk's key")
+    chunks: int = knob(32, 4, 128, help="chunks at most", scale="log")
+    layer: int = knob(4, 0, 63, label="Layer drawn", help="in the pictures")
+    local: int = knob(16, 0, 64, unit="tokens", help="read, before the block")
+    first: int = knob(4, 0, 16, unit="tokens", help="read, at the beginning")
+    apart: int = knob(8, 0, 16, unit="tokens", help="between two cuts")
+    size: int = knob(16, 2, 64, unit="tokens", help="of a fixed chunk")
+    heads: str = knob("averaged", choices=("averaged", "apart"), help="of a chunk's score")
+    question: int = knob(0, 0, 64, unit="tokens", help="last ones, read all")
 
     def prepare(self, session):
         self.ids, self.vocabulary, self.breaks, self.looked = session.ids, session.vocabulary, [], 0

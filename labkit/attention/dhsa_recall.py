@@ -26,19 +26,19 @@ class DhsaRecall(Study):
 
     Held-out code is read densely. For every block of 16 queries and every layer, each way of cutting and weighing names its
     tokens for a budget, and what dense attention gives these, a mean over queries and heads, is its recall. Bounds: the tokens
-    with the most attention, and the newest ones. All ways read the same first, local and own tokens, and a fixed `size` of 12 makes
-    about as many chunks as the predictor's cuts. A step is one text.
+    with the most attention, and the newest ones. All ways read the same first, local and own tokens, and a fixed `size` of 12
+    makes about as many chunks as the predictor's cuts. A step is one text.
     """
 
     name, title, paper = "dhsa-recall", "What chunks catch", "P056"
     charts = ("dhsa_recall",)
-    texts: int = knob(12, 1, 40, unit="texts", help="held-out code, one a step")
-    chunks: int = knob(32, 4, 128, help="at most, where gaps have scores", scale="log")
-    apart: int = knob(8, 0, 16, unit="tokens", help="no two cuts as near as this")
-    size: int = knob(12, 2, 64, unit="tokens", help="of a chunk of fixed size")
-    heads: str = knob("averaged", choices=("averaged", "apart"), help="mean key, or each head's own product")
-    local: int = knob(16, 0, 64, unit="tokens", help="always read, before the block")
-    first: int = knob(4, 0, 16, unit="tokens", help="always read, from the beginning")
+    texts: int = knob(12, 1, 40, unit="texts", help="one a step")
+    chunks: int = knob(32, 4, 128, help="chunks at most", scale="log")
+    apart: int = knob(8, 0, 16, unit="tokens", help="between two cuts")
+    size: int = knob(12, 2, 64, unit="tokens", help="of a fixed chunk")
+    heads: str = knob("averaged", choices=("averaged", "apart"), help="of a chunk's score")
+    local: int = knob(16, 0, 64, unit="tokens", help="read, before the block")
+    first: int = knob(4, 0, 16, unit="tokens", help="read, at the beginning")
 
     def steps(self, session, rng):
         common = {name: getattr(self, name) for name in ("chunks", "apart", "size", "heads", "local", "first")}

@@ -1,4 +1,4 @@
-"""Where DHSA (P056) cuts the text and what the newest query reads, beside the maps of dense attention and of what is read."""
+"""Where DHSA (P056) cuts the text, and what the newest query reads of it."""
 
 from __future__ import annotations
 
@@ -13,10 +13,8 @@ from labkit.views.columns import EDGE, letters, strokes
 from labkit.views.text import shown
 
 COLUMNS = ("chunk", "first", "last", "tokens", "tokens read", "text")
-LETTER, ROW, SIZE, TOP, BOTTOM = 7.4, 17, 12, 56, 44  # pixels: a letter's column, a line of text, its letters, margins
-LINES, LEAST = 26, 300  # lines of text drawn at most (the last), pixels of height at least
-SHARE = 0.42  # of the width, for the text
-DARKEST = 0.4  # of a query's attention in one cell; more is drawn alike
+LETTER, ROW, SIZE, TOP = 7.8, 18, 12.5, 44  # pixels: a letter's column, a line of text, its letters, the heading's room
+LINES, LEAST = 26, 200  # lines of text drawn at most (the last), pixels of height at least
 
 
 class Chunk(NamedTuple):
@@ -48,16 +46,6 @@ def rows(trace: Trace, upto: int | None = None) -> list[tuple]:
     ]
 
 
-def shares(cells: dict[str, Any]) -> list[list[float]]:
-    """Of the pairs of a query and a position that a cell holds, up to the diagonal, the share that is read."""
-    width, length, table = cells["width"], cells["length"], cells["rows"]
-
-    def pairs(row: int, column: int) -> float:
-        return width if column < row else (min(width, length - row * width) + 1) / 2
-
-    return [[count / 1000 / pairs(row, column) for column, count in enumerate(counts)] for row, counts in enumerate(table)]
-
-
 def laid(texts: list[str], wide: int) -> Iterator[tuple[int, int, int, str]]:
     """Every letter of `texts`: number of its token, line and column; a line of the text is a line here, a longer one goes on."""
     line = column = 0
@@ -72,33 +60,24 @@ def laid(texts: list[str], wide: int) -> Iterator[tuple[int, int, int, str]]:
 
 
 def dhsa_cuts(trace: Trace, upto: int | None = None, *, width: float = 1000, theme: str = "light") -> go.Figure:
-    """Left the text with a stroke at every cut, shaded where the newest query reads; dense attention over the prompt; what is
-    read of it. `width`: pixels of the whole figure."""
+    """The text with a stroke at every cut, shaded where the newest query reads. `width`: pixels of the whole figure."""
     ink, steps = themes.colours(theme), read.steps(trace, upto)
-    figure = go.Figure(layout={"template": {}, "title": "Where is the text cut, and what is read?", "showlegend": False})
+    figure = go.Figure(layout={"template": {}, "title": "Where is the text cut?", "showlegend": False})
     figure.update_layout(meta={"words": "Nothing has been read yet.", "height": LEAST, "sized": True})
     if not steps:
         return figure
-    notes, room = steps[-1].notes, SHARE * (width - 2 * EDGE)
+    notes, room = steps[-1].notes, width - 2 * EDGE
     tall = _text(figure, [token.text for token in read.tokens(trace, upto)][: notes["fed"]], notes, int(room / LETTER) - 1, ink)
-    height = max(LEAST, round(TOP + BOTTOM + ROW * tall))
+    height = max(LEAST, TOP + EDGE + ROW * tall)
     bare = {"visible": False, "fixedrange": True}
-    figure.update_layout(
-        xaxis={**bare, "domain": [0, SHARE], "range": [0, room / LETTER]},
-        yaxis={**bare, "range": [(height - TOP - BOTTOM) / ROW - 0.5, -0.5]},
-        margin={"l": EDGE, "r": EDGE, "t": TOP, "b": BOTTOM},
+    return figure.update_layout(
+        xaxis={**bare, "range": [0, room / LETTER]},
+        yaxis={**bare, "range": [(height - TOP - EDGE) / ROW - 0.5, -0.5]},
+        margin={"l": EDGE, "r": EDGE, "t": TOP, "b": EDGE},
         meta={"words": _words(notes), "height": height, "sized": True},
         height=height,
         width=width,
     )
-    prompt = steps[0].notes["prompt"]
-    blues = [[0, ink["paper"]], [0.01, ink["draft-tint"]], [1, ink["draft"]]]
-    levels = [[(place / 6) ** 2, ink[f"e{place}"]] for place in range(7)]
-    if prompt["dense"]:
-        given = [[count / 1000 for count in row] for row in prompt["dense"]["rows"]]
-        _map(figure, 2, "dense attention", given, prompt["dense"]["width"], levels, DARKEST, ink)
-    _map(figure, 3, "what is read", shares(prompt["kept"]), prompt["kept"]["width"], blues, 1.0, ink)
-    return figure
 
 
 def _text(figure: go.Figure, texts: list[str], notes: dict, wide: int, ink: dict[str, str]) -> int:
@@ -138,41 +117,6 @@ def _stretches(cells: list[tuple[int, int, int, str]]) -> Iterator[tuple[int, in
         behind = column + 1
     if behind >= 0:
         yield line, first, behind
-
-
-def _map(figure, number: int, name: str, cells: list[list[float]], width: int, scale: list, most: float, ink: dict) -> None:
-    """A heat map of `cells` [queries][positions up to the diagonal] on the axes `number`."""
-    side = len(cells)
-    figure.add_heatmap(
-        z=[row + [None] * (side - len(row)) for row in cells],
-        x=[width * place for place in range(side)],
-        y=[width * place for place in range(side)],
-        name=name,
-        zmin=0,
-        zmax=most,
-        colorscale=scale,
-        showscale=False,
-        hoverinfo="x+y+z",
-        zhoverformat=".0%",
-        hoverongaps=False,
-        xaxis=f"x{number}",
-        yaxis=f"y{number}",
-    )
-    low = SHARE + 0.05 + (number - 2) * 0.275
-    axis = {"showgrid": False, "zeroline": False, "title": f"{name}: position"}
-    figure.update_layout(
-        {
-            f"xaxis{number}": {**axis, "domain": [low, low + 0.255], "anchor": f"y{number}"},
-            f"yaxis{number}": {
-                "showgrid": False,
-                "zeroline": False,
-                "autorange": "reversed",
-                "anchor": f"x{number}",
-                "showticklabels": number == 2,
-                "title": "query" if number == 2 else "",
-            },
-        }
-    )
 
 
 def _words(notes: dict) -> str:

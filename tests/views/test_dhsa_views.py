@@ -7,10 +7,10 @@ import pytest
 from labkit import views
 from labkit.run import run
 from labkit.trace import Request, Trace
-from labkit.views import dhsa_cuts, dhsa_recall, heads_map
+from labkit.views import dhsa_cuts, dhsa_maps, dhsa_recall, heads_map
 
 PROMPT = "class Config:\n    limit = 2485\n    name = 'alpha'\n\n\ndef size(self):\n    return self.limit\nassert Config.limit =="
-NAMES = ["dhsa_cuts", "dhsa_recall", "heads_map"]
+NAMES = ["dhsa_cuts", "dhsa_maps", "dhsa_recall", "heads_map"]
 
 
 def ran(pair, method, **knobs):
@@ -57,14 +57,20 @@ def test_maps_add_up(cut):
     assert prompt["dense"]["width"] == 1 and len(prompt["dense"]["rows"]) == size  # short enough for a cell each
     for row, given in enumerate(prompt["dense"]["rows"]):
         assert len(given) == row + 1 and sum(given) == pytest.approx(1000, abs=row / 2 + 1)  # each was rounded
-    shares = dhsa_cuts.shares(prompt["kept"])
+    shares = dhsa_maps.shares(prompt["kept"])
     assert {share for row in shares for share in row} == {0.0, 1.0}
     for row in range(48, size):
         block = min(size, 16 * (row // 16 + 1))
         inside = sum(shares[row][: 16 * (row // 16)])
         assert inside == max(round(0.5 * block), 4 + block - 16 * (row // 16)) - (block - 16 * (row // 16))
+    figure = views.view("dhsa_maps")(cut, 1)
+    assert [list(row[: number + 1]) for number, row in enumerate(figure.data[1].z)] == shares
+    assert [sum(row[: number + 1]) for number, row in enumerate(figure.data[0].z)] == [
+        pytest.approx(sum(row) / 1000) for row in prompt["dense"]["rows"]
+    ]
+    assert len(dhsa_maps.rows(cut)) >= sum(map(sum, shares))
     coarse = {"width": 3, "length": 7, "rows": [[2000], [3000, 1000], [0, 1500, 1000]]}
-    assert dhsa_cuts.shares(coarse) == [[1.0], [1.0, 0.5], [0.0, 0.5, 1.0]]
+    assert dhsa_maps.shares(coarse) == [[1.0], [1.0, 0.5], [0.0, 0.5, 1.0]]
 
 
 def test_letters_are_laid_line_by_line():
