@@ -1,4 +1,4 @@
-"""Dense attention over the prompt in one layer, beside what DHSA (P056) reads of it."""
+"""Dense attention over the prompt in one layer, beside what DHSA (P056) reads there and behind it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from labkit.trace import Trace
+from labkit.trace import Step, Trace
 from labkit.views import read
 from labkit.views import theme as themes
 
@@ -50,7 +50,8 @@ def shares(cells: dict[str, Any]) -> list[list[float]]:
 
 
 def dhsa_maps(trace: Trace, upto: int | None = None, *, theme: str = "light") -> go.Figure:
-    """Two heat maps of queries by positions: dense attention, a mean over the layer's heads, and the share that is read."""
+    """Two heat maps of queries by positions: dense attention, a mean over the layer's heads, and the share that is read; to the
+    latter every step behind the prompt adds a row."""
     ink, prompt = themes.colours(theme), _prompt(trace, upto)
     figure = make_subplots(1, 2, shared_yaxes=True, horizontal_spacing=0.05, figure=go.Figure(layout={"template": {}}))
     words = "Rows are the prompt's queries, columns the positions before them."
@@ -78,9 +79,23 @@ def dhsa_maps(trace: Trace, upto: int | None = None, *, theme: str = "light") ->
                 row=1,
                 col=column,
             )
+        _written(figure, read.steps(trace, upto)[1:], ink)
     figure.update_layout(title="What is dense, what is read?", meta={"words": words, "height": 330})
     figure.update_xaxes(showgrid=False, title="dense attention: position", row=1, col=1)
     figure.update_xaxes(showgrid=False, title="what is read: position", row=1, col=2)
     figure.update_yaxes(showgrid=False, autorange="reversed")
     figure.update_layout(yaxis={"title": "query"})
     return figure
+
+
+def _written(figure: go.Figure, steps: list[Step], ink: dict[str, str]) -> None:
+    """What the queries behind the prompt read, a row each."""
+    x: list[float | None] = []
+    y: list[float | None] = []
+    for step in steps:
+        runs = step.notes["reads"]
+        for low, high in zip(runs[::2], runs[1::2]):
+            x += [low - 0.5, high - 0.5, None]
+            y += [step.notes["fed"] - 1] * 2 + [None]
+    look = {"mode": "lines", "line": {"color": ink["draft-ink"], "width": 2}, "showlegend": False, "hoverinfo": "skip"}
+    figure.add_scatter(x=x, y=y, name="written", **look, row=1, col=2)

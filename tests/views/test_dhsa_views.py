@@ -68,6 +68,10 @@ def test_maps_add_up(cut):
     assert [sum(row[: number + 1]) for number, row in enumerate(figure.data[0].z)] == [
         pytest.approx(sum(row) / 1000) for row in prompt["dense"]["rows"]
     ]
+    written = views.view("dhsa_maps")(cut, 3).data[2]
+    assert set(written.y) - {None} == {size, size + 1}  # a row for each query behind the prompt
+    read = sum(high - low for low, high in zip(written.x[::3], written.x[1::3]))
+    assert read == sum(round(0.5 * step.notes["fed"]) for step in cut.steps[1:3])
     assert len(dhsa_maps.rows(cut)) >= sum(map(sum, shares))
     coarse = {"width": 3, "length": 7, "rows": [[2000], [3000, 1000], [0, 1500, 1000]]}
     assert dhsa_maps.shares(coarse) == [[1.0], [1.0, 0.5], [0.0, 0.5, 1.0]]
