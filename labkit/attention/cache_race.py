@@ -103,6 +103,7 @@ def forced(session, policy: Policy, text: list[int], answer: list[int]) -> list[
     """Read `text`, then `answer` token by token; the logits [V] before each token of the answer, and the bytes read for them."""
     policy.prepare(session)
     other = session.open(text)
+    policy.prepare(other)
     other.carry(session.runner.policy_cache(policy))
     rows = []
     for token in answer:

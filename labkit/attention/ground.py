@@ -69,13 +69,14 @@ class Policy(Method):
     # -- what a policy may change --------------------------------------------------------------------------------------
 
     def prepare(self, session) -> None:
-        """Before a session carries the policy: what is measured once on other texts, and kept in `session.memory`."""
+        """Before `session` carries it: learn what it needs of the model or of the text. Raises `ModelError` where it cannot."""
 
     def begin(self, spec: Spec) -> None:
         """Before the first token. Raises `ModelError` when the model is of a kind that the policy cannot serve."""
         self.spec = spec
         self.slots = [Slots() for _ in range(spec.layers)]
         self.met: list[Tensor | None] = [None] * spec.layers  # positions that the last queries met, [kv_heads, M]
+        self.gave: list[Tensor | None] = [None] * spec.layers  # what the last query gave, [kv_heads, g, M], where it is known
         self.fed = 0  # tokens read so far
         self.taken = 0  # bytes of keys and values that the last forward read
 
@@ -152,6 +153,7 @@ class Policy(Method):
                 scores.masked_fill_((seen.positions[:, None, :] > places[None, :, None])[:, None], float("-inf"))
             probs = scores.softmax(-1)
             mixed = probs @ seen.values[:, None]
+            self.gave[layer] = probs[:, :, -1]
         self.observe(layer, query, probs, selection)
         return mixed
 
@@ -195,37 +197,35 @@ class Policy(Method):
         """The policy's own figures of this step, for its pictures."""
         return {}
 
+    def witness(self) -> Witness:
+        """What reads the same text densely beside this policy."""
+        return Witness()
+
     def steps(self, session, rng) -> Iterator[Step]:
-        witness = Witness() if self.compare else None
+        self.prepare(session)
+        session.carry(session.runner.policy_cache(self))
+        witness = self.witness() if self.compare else None
         dense = session.aside() if witness else None
         if dense:
             dense.carry(session.runner.policy_cache(witness))
-        self.prepare(session)
-        session.carry(session.runner.policy_cache(self))
         while True:
             logits = session.logits  # [V]
             token = int(logits.argmax()) if session.law.greedy else draw(session.law(logits), rng)
             held = [self.held(layer) for layer in range(len(self.slots))]
-            notes = {"fed": self.fed, "held": held, "kept": self.kept(), **self.notes()}
+            notes = {"fed": self.fed, "held": held, "kept": self.kept()}
             notes["bytes"] = {"payload": sum(map(self.payload, range(len(self.slots)))), "whole": self.bytes, "read": self.taken}
             notes["dense bytes"] = self.fed * dense_bytes(self.spec)
             if dense:
                 notes |= against(dense.logits, logits)
                 notes["lost"] = lost(witness, self)
                 dense.push(token)
+            notes |= self.notes()
             session.push(token)
             yield session.step(logits[None], [token], sources=["target"], notes=notes)
 
 
 class Witness(Policy):
-    """Dense attention that remembers what its last query gave to every position: what a policy's losses are measured by."""
-
-    def begin(self, spec):
-        super().begin(spec)
-        self.gave: list[Tensor | None] = [None] * spec.layers  # [kv_heads, N], means over the query heads of a group
-
-    def observe(self, layer, query, probs, selection):
-        self.gave[layer] = probs[:, :, -1].mean(1)
+    """Dense attention: what a policy's losses are measured by."""
 
 
 def lost(witness: Witness, policy: Policy) -> list[float]:
@@ -233,7 +233,7 @@ def lost(witness: Witness, policy: Policy) -> list[float]:
 
     The positions are those met by the last query that both have read; a mean over heads.
     """
-    gave = [given.gather(1, met.long()).sum(-1).mean() for given, met in zip(witness.gave, policy.met)]
+    gave = [given.mean(1).gather(1, met.long()).sum(-1).mean() for given, met in zip(witness.gave, policy.met)]
     return [max(0.0, 1 - float(share)) for share in gave]
 
 

@@ -187,6 +187,21 @@ def adadec(
     typer.echo(f"written: {file}")
 
 
+@app.command(epilog="Example: labkit train dhsa --threads 1")
+def dhsa(
+    steps: Annotated[int, typer.Option(help="Of 512 gaps each.")] = 2000,
+    device: Device = "cpu",
+    threads: Threads = None,
+    seed: Seed = 0,
+) -> None:
+    """Learn where DHSA cuts a text (P056), from the target's own attention; a stopped run goes on where it was."""
+    from labkit.train.dhsa import train_dhsa
+
+    with refusals():
+        file = train_dhsa(steps, device=device, threads=threads, seed=seed, report=typer.echo)
+    typer.echo(f"written: {file}")
+
+
 @app.command(epilog="Example: labkit train letters --threads 1")
 def letters(
     text_steps: Annotated[int, typer.Option(help="Steps of training text, 2,048 tokens each.")] = 400,

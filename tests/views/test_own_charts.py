@@ -20,6 +20,7 @@ LATER = {  # knobs, and steps until all of its charts have changed
     "cache-race": ({"count": 1, "distance": "100-300"}, 8),
     "layer-race": ({"count": 1, "distance": "100-300"}, 3),
     "storage-race": ({"count": 1, "distance": "100-300"}, 6),
+    "dhsa-recall": ({"texts": 2}, 2),
     "adaspec": ({"gradient_steps": 10, "width": 32}, 14),
     "mixture": ({"merges": 10, "kilobytes": 10}, 14),
     "charbench": ({}, 5),
