@@ -17,7 +17,7 @@ from labkit.lm import Session
 from labkit.methods import Method
 from labkit.speculative import verify
 from labkit.speculative.ground import chain, kept_tests, measure
-from labkit.trace import Step, Tree
+from labkit.trace import Step
 
 SELF, BIGRAM, NOBODY = "itself", "bigrams of the text", "nobody"
 RISING, RANDOM = "left to right", "random"
@@ -121,7 +121,7 @@ class Assd(Method):
 
     name, title, paper, lossless = "assd", "ASSD any-subset", "P006", False
     charts = ("assd_rounds", "assd_masks")
-    k: int = knob(10, 2, 16, unit="places", label="Drafted places k", help="guessed in one call")
+    k: int = knob(10, 2, 16, unit="places", label="Drafted places k", help="guessed in one call; 2 gains nothing")
     drafter: str = knob(SELF, choices=(SELF, BIGRAM, NOBODY), label="Who drafts", help="nobody: one place a call")
     order: str = knob(RISING, choices=(RISING, RANDOM), label="Order", help="it was trained on rising ranks")
 

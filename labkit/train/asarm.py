@@ -107,7 +107,7 @@ class Run:
         """Go on from a checkpoint, maybe to another number of steps. Raises ValueError when it is of other text or shape."""
         state = read_state(folder)
         if state["corpus"] != self.corpus:
-            raise ValueError(f"{folder} was trained with corpus {state['corpus']!r}, not {self.corpus!r}: remove it to begin anew")
+            raise ValueError(f"{folder} was trained with corpus {state['corpus']!r}, not {self.corpus!r}: remove it")
         load_checkpoint(folder, self.model, self.optimizers)
         self.done, self.loss, self.seconds, self.curve = (state[key] for key in ("done", "loss", "seconds", "curve"))
 
@@ -178,6 +178,6 @@ def summary(found: dict) -> str:
     return (
         f"A model of its own ({found['parameters'] / 1e6:.1f} M parameters, windows of {WINDOW}) that fills any subset of places "
         f"and tells the joint density of them (P006); {found['tokens'] / 1e6:.1f} M tokens of text, "
-        f"{found['cpu_seconds'] / 60:.0f} minutes of one CPU thread. Nats a place on {found['tests']} held-out windows, by the share "
-        f"of places to fill (scattered): {losses}."
+        f"{found['cpu_seconds'] / 60:.0f} minutes of one CPU thread. Nats a place on {found['tests']} held-out windows, by the "
+        f"share of places to fill (scattered): {losses}."
     )
