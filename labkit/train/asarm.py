@@ -35,7 +35,7 @@ BATCH = 16  # windows a step
 RATE, WARMUP, DECAY = 2e-3, 100, 0.3  # peak, steps, share of the steps
 EASY, FROM, EASED = 0.15, (0.5, 1.0), 500  # share of targets: begins at EASY, is U(FROM) from step EASED on
 SCATTERED = 0.5  # of the rows
-SAVE_EVERY = 100  # steps
+SAVE_EVERY = 50  # steps
 TESTS = 64  # held-out windows
 TEST_RATES = (0.3, 0.5, 0.7, 0.85, 0.95, 1.0)  # shares of targets they are measured at
 

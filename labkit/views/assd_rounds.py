@@ -9,17 +9,18 @@ from labkit.trace import Trace
 from labkit.views import read
 from labkit.views import theme as themes
 
-COLUMNS = ("round", "kept", "redrawn", "thrown away", "calls", "tokens so far", "calls so far")
+COLUMNS = ("round", "kept", "redrawn", "not reached", "calls", "tokens so far", "calls so far")
 
 
 def rows(trace: Trace, upto: int | None = None) -> list[tuple]:
-    """One row a round: drafts kept, tokens drawn in a refused one's place (or alone), drafts thrown away, calls, both sums."""
+    """One row a round: drafts kept, tokens drawn in a refused one's place (or alone), drafts behind it, calls, both sums."""
     found, tokens, calls = [], 0, 0
     for number, step in enumerate(read.steps(trace, upto), 1):
         kept = len(step.tree.path) if step.tree else 0
         drafted = len(step.tree.tokens) if step.tree else 0
         tokens, calls = tokens + len(step.emitted), calls + step.cost.target_forwards
-        found.append((number, kept, len(step.emitted) - kept, drafted - kept, step.cost.target_forwards, tokens, calls))
+        own = len(step.emitted) - kept
+        found.append((number, kept, own, max(0, drafted - kept - own), step.cost.target_forwards, tokens, calls))
     return found
 
 
@@ -31,8 +32,8 @@ def assd_rounds(trace: Trace, upto: int | None = None, *, theme: str = "light") 
     rounds = [row[0] for row in table]
     styles = (
         ("kept", 1, {"color": ink["draft"], "line": {"color": ink["draft-ink"], "width": 1}}),
-        ("drawn after the check", 2, themes.hatched(ink["target-edge"], ink["target-tint"])),
-        ("thrown away", 3, {"color": ink["paper"], "line": {"color": ink["edge"], "width": 1}}),
+        ("redrawn", 2, themes.hatched(ink["target-edge"], ink["target-tint"])),
+        ("not reached", 3, {"color": ink["paper"], "line": {"color": ink["edge"], "width": 1}}),
     )
     for name, column, marker in styles:
         hover = [f"round {row[0]}: {row[column]} {name}, {row[4]} calls" for row in table]

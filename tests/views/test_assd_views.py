@@ -34,11 +34,11 @@ def trace():
 
 
 def test_rounds_are_the_traces(trace):
-    assert round_rows(trace) == [(1, 1, 1, 2, 2, 2, 2), (2, 2, 0, 0, 2, 4, 4), (3, 0, 1, 0, 1, 5, 5)]
+    assert round_rows(trace) == [(1, 1, 1, 1, 2, 2, 2), (2, 2, 0, 0, 2, 4, 4), (3, 0, 1, 0, 1, 5, 5)]
     assert round_rows(trace, 2) == round_rows(trace)[:2]
     for look in ("light", "dark"):
         figure = assd_rounds(trace, theme=look)
-        assert [list(bar.y) for bar in figure.data[:3]] == [[1, 2, 0], [1, 0, 1], [2, 0, 0]]
+        assert [list(bar.y) for bar in figure.data[:3]] == [[1, 2, 0], [1, 0, 1], [1, 0, 0]]
         assert list(figure.data[4].x) == [0, 2, 4, 5] and list(figure.data[4].y) == [0, 2, 4, 5]
         assert "5 calls for 5 tokens" in figure.layout.meta["words"]
         assert assd_rounds(trace, 0, theme=look).layout.title.text and assd_rounds(Trace(trace.opening), theme=look).data
