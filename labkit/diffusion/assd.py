@@ -116,7 +116,8 @@ class Assd(Method):
     always kept; the second is kept or redrawn: a round of two calls gives two tokens or more, and calls never outnumber tokens.
     The last place left needs no check. What comes out has exactly the law of filling one place a call, which is this model's
     own (3.4 M, trained from scratch), not the target's; the prompt's last tokens, up to a window of 128, are all it sees.
-    Bigrams: drafts from counts of the text so far, one call a round. Left out: gaps inside a prompt, an order of one's own.
+    Bigrams: drafts from counts of the text so far, one call a round. Every place asked for is filled, 64 at once at most, so no
+    end of text is drawn (ours). Left out: gaps inside a prompt, an order of one's own.
     """
 
     name, title, paper, lossless = "assd", "ASSD any-subset", "P006", False
@@ -127,8 +128,8 @@ class Assd(Method):
 
     def steps(self, session, rng):
         model, room, first = arm(session), session.room or SPAN, 0
-        while True:
-            count = min(SPAN, room - first) if room > first else SPAN
+        while first < room:
+            count = min(SPAN, room - first)
             given = session.ids[-(WINDOW - count) :]
             places = range(len(given), len(given) + count)
             if self.order == RANDOM:
