@@ -20,7 +20,8 @@ from labkit.trace import Closing, Opening, Request, Setting, Step, Trace, loads
 
 SEARCHES = {"pg-td"}  # they draw nothing and write their text at the end: tests/sampling has what they promise
 BYTES = {"exact-bytes"}  # its laws are of bytes, and five letters are no bytes: tests/tokenization has what it promises
-METHODS = sorted(set(all_methods()) - SEARCHES - BYTES)
+OWN = {"assd"}  # has a model of its own, which speaks the shipped tokens: tests/diffusion has what it promises
+METHODS = sorted(set(all_methods()) - SEARCHES - BYTES - OWN)
 RERANK = ("adadec",)  # draws nothing at any temperature, and its text is not the greedy one
 LOOK_AHEAD = ("adadec", "cntp")  # read more than they write
 PROMPT = "def area(width, height):\n    return width * "

@@ -375,3 +375,18 @@ def numbers(
     with refusals():
         files = train_numbers((only,) if only else NAMES, steps, **choices, report=typer.echo)
     typer.echo("\n".join(f"written: {file}" for file in files))
+
+
+@app.command(epilog="Example: labkit train asarm --threads 1")
+def asarm(
+    steps: Annotated[int, typer.Option(help="Optimizer steps of 2,048 tokens.")] = 6000,
+    device: Device = "cpu",
+    threads: Threads = None,
+    seed: Seed = 0,
+) -> None:
+    """Train the any-subset model that fills places in any order and checks its own guesses (P006); a stopped run goes on."""
+    from labkit.train.asarm import train_asarm
+
+    with refusals():
+        file = train_asarm(steps, device=device, threads=threads, seed=seed, report=typer.echo)
+    typer.echo(f"written: {file}")

@@ -1,0 +1,1 @@
+"""Masked-diffusion and any-order language models: text written in many places at once."""
