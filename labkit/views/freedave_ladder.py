@@ -77,8 +77,8 @@ def freedave_ladder(trace: Trace, upto: int | None = None, *, theme: str = "ligh
             figure.add_scatter(x=rounds, y=[total[column] for total in totals], name=name, row=1, col=2, **style)
         forwards, batch, static = totals[-1]
         words = (
-            f"Round {len(totals)} keeps {notes['kept']} of {len(notes['ladder'])} drafts. So far {forwards} forwards where static "
-            f"decoding needs {static}, but {batch} rows went through them: the work of {batch} forwards."
+            f"Round {len(totals)} keeps {notes['kept']} of {len(notes['ladder'])} drafts. So far {forwards} forwards where "
+            f"static decoding needs {static}, but {batch} rows went through them: the work of {batch} forwards."
         )
     figure.update_xaxes(title="place behind the prompt", row=1, col=1)
     figure.update_yaxes(title="draft", dtick=1, autorange="reversed", row=1, col=1)

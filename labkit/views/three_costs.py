@@ -61,7 +61,7 @@ def three_costs(trace: Trace, upto: int | None = None, *, theme: str = "light") 
             figure.update_xaxes(title=COLUMNS[column], rangemode="tozero", row=1, col=panel)
         over = f"Medians of {table[0][1]} texts" if notes["whole"] else "The text under way"
         where = f"{trace.opening.device}, {trace.opening.dtype}"
-        words = f"{over}, a token up to its end. Seconds passed in this run on {where}; few forwards are not few seconds."
+        words = f"{over}, for a token of it. Seconds passed in this run on {where}; few forwards are not few seconds."
     figure.update_layout(
         title="What does a token cost?", meta={"words": words, "height": 280}, barmode="stack", bargap=0.3, legend={"y": 1.04}
     )

@@ -31,6 +31,10 @@ def means(trace: Trace, upto: int | None = None) -> tuple[float, float]:
     return sum(row[2] for row in table) / forwards, filled / forwards
 
 
+def _height(row: tuple) -> int:
+    return row[2] + row[3]
+
+
 def unmask_pace(trace: Trace, upto: int | None = None, *, theme: str = "light") -> go.Figure:
     """Bars, one a round: tokens of the text, padding on top; two lines are their means a forward."""
     ink = themes.colours(theme)
@@ -66,7 +70,7 @@ def unmask_pace(trace: Trace, upto: int | None = None, *, theme: str = "light") 
         title="How many tokens does a forward bring?",
         meta={"words": words, "height": 270},
         xaxis={"title": "round"},
-        yaxis={"title": "places that became final", "rangemode": "tozero"},
+        yaxis={"title": "places that became final", "rangemode": "tozero", "dtick": 1 + max(map(_height, table), default=1) // 6},
         barmode="stack",
         bargap=0.15,
     )
