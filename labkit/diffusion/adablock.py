@@ -45,7 +45,7 @@ class AdaBlock(Unmask):
     scale: str = knob("value", choices=("value", "quantile"), help="is the threshold a confidence or its rank?")
 
     def begin(self, state: State, session: Session) -> None:
-        self.memory, self.session = [], session
+        self.session = session
         self.ended = ""
 
     def size(self, state: State, logits: Tensor) -> int:
@@ -59,7 +59,8 @@ class AdaBlock(Unmask):
         return best + 1 if sure else self.block
 
     def select(self, state: State, tokens: Tensor, confidence: Tensor) -> Tensor:
-        return above(state, confidence, self.threshold(self.tau, self.scale))
+        self.bar = self.threshold(self.tau, self.scale)
+        return above(state, confidence, self.bar)
 
     def noted(self, state: State) -> dict:
-        return {"ended": self.ended, "opened": state.rounds == 0}
+        return {"ended": self.ended, "opened": state.rounds == 0, "tau": self.bar}

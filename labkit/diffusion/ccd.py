@@ -81,4 +81,6 @@ class Ccd(Unmask):
         return why
 
     def noted(self, state: State) -> dict:
-        return dict(self.parts)
+        if self.form == "code":
+            return {"buffer": [place - state.first for place in self.buffer]}
+        return {**self.parts, "bound": self.doubt} if self.mode == "adaptive" else self.parts

@@ -113,7 +113,7 @@ class Unmask(Method):
         return False
 
     def noted(self, state: State) -> dict:
-        """The method's own figures of the round, for its charts."""
+        """The method's own figures of the round, for its charts; "tokens": rows of tokens that they name."""
         return {}
 
     # -- the loop ------------------------------------------------------------------------------------------------------
@@ -167,14 +167,16 @@ class Unmask(Method):
         figures = {"confidence": confidence[masked], "entropy": entropy(laws), "gap": best[:, 0] - best[:, 1]}
         chosen = (why > STAYS).nonzero()[:, 0]
         emitted = tokens[chosen].tolist()
+        own = self.noted(state)
         notes = {
             "places": (masked - state.first).tolist(),
             **{name: [round(value, SHOWN) for value in row.tolist()] for name, row in figures.items()},
-            "tokens": [tokens[masked].tolist()],
+            "tokens": [tokens[masked].tolist(), *own.pop("tokens", [])],
             "block": [place - state.first for place in state.block],
+            "end": state.end,
             "reasons": [self.reasons[number] for number in why[chosen].tolist()],
             **more,
-            **self.noted(state),
+            **own,
         }
         return session.step(logits[chosen], emitted, at=(chosen - state.first).tolist(), notes=notes)
 

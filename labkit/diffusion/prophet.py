@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -52,4 +53,6 @@ class Prophet(Unmask):
         return surest(state, confidence, static(state, self.tokens)).long()
 
     def noted(self, state: State) -> dict:
-        return {"lead": round(self.lead, SHOWN), "bound": self.bound, "schedule": self.schedule}
+        starts = [0, *(math.ceil(border * self.schedule) for border in (self.border, self.last))]
+        stairs = [list(stair) for stair in zip(starts, (self.early, self.middle, self.late))]
+        return {"lead": round(self.lead, SHOWN), "bound": self.bound, "schedule": self.schedule, "stairs": stairs}
