@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from math import log
 
 import torch
 from torch import Tensor
@@ -37,16 +38,16 @@ class Perfect:
     quantiles = [place / 100 for place in range(101)]
 
     def __call__(self, ids: Tensor, ledger: Ledger) -> Tensor:
-        """ln p [B, L, V] in float64 at every place of ids [B, L]; a final token is certain."""
+        """ln p [B, L, V] in float64 at every masked place of ids [B, L]; the others' rows say nothing."""
         rows, length = ids.shape
+        ids = ids.cpu()
         with ledger.forward(self, rows * length, 1, length):
-            laws = F.one_hot(ids.cpu(), VOCABULARY).double()
-            heads, which = ids[:, :HEAD].cpu().unique(dim=0, return_inverse=True)
-            for number, problem in enumerate(heads.tolist()):
-                mine = which == number
-                made = ids[mine, HEAD:].cpu()
-                laws[mine, HEAD:] = torch.where((made == MASK)[..., None], conditionals(tuple(problem), made), laws[mine, HEAD:])
-            return laws.clamp(min=LEAST).log()
+            told = torch.full((rows, length, VOCABULARY), log(LEAST), dtype=torch.float64)
+            problems, which = ids[:, :HEAD].unique(dim=0, return_inverse=True)
+            for number, problem in enumerate(problems.tolist()):
+                mine = (which == number).nonzero()[:, 0]
+                told[mine, HEAD:] = conditionals(tuple(problem), ids[mine, HEAD:]).clamp(min=LEAST).log()
+            return told
 
     def flops(self, length: int) -> int:
         """No network runs."""
