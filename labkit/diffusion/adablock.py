@@ -29,8 +29,8 @@ class AdaBlock(Unmask):
     """Blocks that follow the statements: nothing sure has to wait outside, nothing unsure is forced inside.
 
     Source: P112. When a block begins, the most confident delimiter predicted within the window (`window` of the whole length)
-    ends it, if its confidence reaches `sure_end`; else it has `block` places. The same forward is the block's first round. Inside,
-    the threshold rule. A token is a delimiter when its text holds one: line breaks come with their indentation in this vocabulary.
+    ends it, if its confidence reaches `sure_end`; else it has `block` places. That forward is the block's first round. Inside,
+    the threshold rule. A token is a delimiter when its text holds one: line breaks bring their indentation in this vocabulary.
     """
 
     name = "adablock"
@@ -45,12 +45,12 @@ class AdaBlock(Unmask):
     scale: str = knob("value", choices=("value", "quantile"), help="is the threshold a confidence or its rank?")
 
     def begin(self, state: State, session: Session) -> None:
-        self.memory, self.session = [], session
+        self.session = session
         self.ended = ""
 
     def size(self, state: State, logits: Tensor) -> int:
-        start, room = state.block[0], len(state.ids) - state.first
-        reach = min(max(1, int(self.window * room)), len(state.ids) - start)
+        start, room = state.block[0], state.last - state.first
+        reach = min(max(1, int(self.window * room)), state.last - start)
         confidence, tokens = logits[start : start + reach].softmax(-1).max(-1)
         ends = holding(self.session, DELIMITERS[self.delimiter], logits.shape[-1]).to(tokens.device)[tokens]
         best = int(torch.where(ends, confidence, -1.0).argmax())
@@ -59,7 +59,8 @@ class AdaBlock(Unmask):
         return best + 1 if sure else self.block
 
     def select(self, state: State, tokens: Tensor, confidence: Tensor) -> Tensor:
-        return above(state, confidence, self.threshold(self.tau, self.scale))
+        self.bar = self.threshold(self.tau, self.scale)
+        return above(state, confidence, self.bar)
 
     def noted(self, state: State) -> dict:
-        return {"ended": self.ended, "opened": state.rounds == 0}
+        return {"ended": self.ended, "opened": state.rounds == 0, "tau": self.bar}

@@ -1,4 +1,4 @@
-"""P146 CCD, coherent contextual decoding: trust a place that is sure under every context of the last rounds, not just in this one."""
+"""P146 CCD, coherent contextual decoding: trust a place that is sure in all contexts of the last rounds, not in this one alone."""
 
 from __future__ import annotations
 
@@ -74,11 +74,13 @@ class Ccd(Unmask):
         else:
             why[agree if self.mode == "adaptive" else agree[: self.budget]] = 1
         left = [place for place in order if not why[place]]
-        room = len(state.ids) - state.first
+        room = state.last - state.first
         few = len(left) <= FEW * room
         size = 1 if few else min(self.pool, len(self.buffer) + 1)
         self.buffer = {place: int(tokens[place]) for place in left[:size]}
         return why
 
     def noted(self, state: State) -> dict:
-        return dict(self.parts)
+        if self.form == "code":
+            return {"buffer": [place - state.first for place in self.buffer]}
+        return {**self.parts, "bound": self.doubt} if self.mode == "adaptive" else self.parts

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from labkit.diffusion.ground import SHOWN, State, Unmask, above
+from labkit.diffusion.ground import SHOWN, State, Unmask, above, ranked
 from labkit.knobs import knob
 from labkit.lm import Session
 
-FOLLOWED = 6  # masked places whose credit the notes tell
+FOLLOWED = 6  # places whose credit the notes tell
 
 
 @dataclass
@@ -35,6 +35,7 @@ class Credit(Unmask):
 
     def begin(self, state: State, session: Session) -> None:
         self.credit = torch.zeros(0)
+        self.followed: list[int] = []
 
     def fuse(self, state: State, logits: Tensor) -> Tensor:
         if state.rounds == 0:
@@ -48,21 +49,31 @@ class Credit(Unmask):
         return logits + self.alpha * self.credit.log1p()
 
     def select(self, state: State, tokens: Tensor, confidence: Tensor) -> Tensor:
-        why = above(state, confidence, self.threshold(self.tau, self.scale))
-        self.earned = self._shown(state, tokens, confidence)
+        self.bar = self.threshold(self.tau, self.scale)
+        why = above(state, confidence, self.bar)
+        raw = self.raw.gather(-1, tokens[:, None])[:, 0]
+        self.early = int(((why == 1) & (raw < self.bar)).sum())  # became final by their credit alone
+        self.earned = self._shown(state, tokens, raw, confidence)
         return why
 
-    def _shown(self, state: State, tokens: Tensor, confidence: Tensor) -> list[dict]:
-        """Of every active place: the raw and the fused confidence of its token, and the credit of its tokens."""
+    def _shown(self, state: State, tokens: Tensor, raw: Tensor, fused: Tensor) -> list[dict]:
+        """Of a few active places, each followed until it is final: its token's confidence, raw and fused, and its credit.
+
+        A place that becomes free goes to the one where credit now counts most.
+        """
+        self.followed = [place for place in self.followed if state.active[place]]
+        fresh = [place for place in ranked(fused - raw, state.active) if place not in self.followed]
+        self.followed += fresh[: FOLLOWED - len(self.followed)]
         found = []
-        for place in state.active.nonzero()[:, 0].tolist():
+        for place in sorted(self.followed):
             credit, ids = self.credit[place].topk(2)
             found.append({
                 "place": place - state.first, "token": int(tokens[place]),
-                "raw": round(float(self.raw[place, tokens[place]]), SHOWN), "fused": round(float(confidence[place]), SHOWN),
-                "credit": [[int(token), round(float(value), SHOWN)] for token, value in zip(ids, credit) if value > 0],
+                "raw": round(float(raw[place]), SHOWN), "fused": round(float(fused[place]), SHOWN),
+                "credit": [[token, round(value, SHOWN)] for token, value in zip(ids.tolist(), credit.tolist()) if value > 0],
             })  # fmt: skip
         return found
 
     def noted(self, state: State) -> dict:
-        return {"earned": self.earned, "tau": self.tau}
+        named = [token for place in self.earned for token, _ in place["credit"]]
+        return {"earned": self.earned, "tau": self.bar, "early": self.early, "tokens": [named]}

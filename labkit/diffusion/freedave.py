@@ -8,8 +8,9 @@ from typing import Iterator
 import torch
 from torch import Tensor
 
-from labkit.diffusion.ground import State, Unmask, predictor_of, surest
+from labkit.diffusion.ground import State, Unmask, surest
 from labkit.diffusion.masked import static
+from labkit.diffusion.predictor import MaskPredictor
 from labkit.errors import KnobError
 from labkit.knobs import knob
 from labkit.law import Law
@@ -56,11 +57,9 @@ class FreeDave(Unmask):
             found.append(self.advance(found[-1], logits))
         return found
 
-    def steps(self, session: Session, rng: torch.Generator) -> Iterator[Step]:
+    def fill(self, state: State, network: MaskPredictor, session: Session, rng: torch.Generator) -> Iterator[Step]:
         if not session.law.greedy:
             raise KnobError(f"FreeDave checks greedy rounds and the temperature is {session.law.temperature:g}: set it to 0.")
-        network = predictor_of(session)
-        state = State(session.ids, session.room, network.mask, network.end, network.device)
         logits = network(state.ids[None], session.ledger)[0]
         rows = 1
         while not state.done:
@@ -75,7 +74,9 @@ class FreeDave(Unmask):
             state = drafts[kept - 1]
             logits = seen[kept - 1] if kept <= len(asked) else logits
 
-    def round(self, state: State, said: list[Tensor], drafts: list[State], kept: int, session: Session, rows: int, network) -> Step:
+    def round(
+        self, state: State, said: list[Tensor], drafts: list[State], kept: int, session: Session, rows: int, network
+    ) -> Step:
         """What the round made final, in the static decoder's order, and its ladder."""
         trail = [state, *drafts]
         fresh = [(after.ids != before.ids).nonzero()[:, 0] for before, after in zip(trail, drafts)]
@@ -86,7 +87,8 @@ class FreeDave(Unmask):
             right = self.advance(drafts[kept - 1], said[kept])
             miss = (right.ids != drafts[kept].ids).nonzero()[:, 0].tolist()
         step = self.told(state, said[0], *self.score(state, said[0], GREEDY, None), torch.zeros_like(state.ids), session, {
-            "flops": rows * network.flops(len(state.ids)), "rows": rows, "kept": kept, "miss": [place - state.first for place in miss],
+            "flops": rows * network.flops(len(state.ids)), "rows": rows, "kept": kept,
+            "miss": [place - state.first for place in miss],
             "ladder": [(chosen - state.first).tolist() for chosen in fresh],
         })  # fmt: skip
         more = session.step(beliefs, drafts[kept - 1].ids[places].tolist(), at=(places - state.first).tolist())

@@ -8,7 +8,7 @@ may settle all that is left. Everything here is LLaDA's sampling with Fast-dLLM'
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Iterator
+from typing import ClassVar, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -26,11 +26,11 @@ SHOWN = 4  # decimals of a figure in the notes
 
 
 class State:
-    """A text that is being filled: ids [L] with the prompt first, `first` the place behind it, and the block under way."""
+    """A text that is being filled: ids [L], masks from `first` to `last` (what stands behind them stays), the block under way."""
 
-    def __init__(self, prompt: list[int], room: int, mask: int, end: int, device: torch.device):
-        self.ids = torch.tensor([*prompt, *[mask] * room], device=device)
-        self.first, self.mask, self.end = len(prompt), mask, end
+    def __init__(self, prompt: list[int], room: int, mask: int, end: int, device: torch.device, behind: Sequence[int] = ()):
+        self.ids = torch.tensor([*prompt, *[mask] * room, *behind], device=device)
+        self.first, self.last, self.mask, self.end = len(prompt), len(prompt) + room, mask, end
         self.block = (len(prompt), len(prompt))  # places from, to; none is open yet
         self.round = 0  # forwards so far
         self.rounds = 0  # of them in this block
@@ -50,8 +50,8 @@ class State:
     @property
     def done(self) -> bool:
         """Is every place final, at least up to the first end of text?"""
-        ends = (self.ids[self.first :] == self.end).nonzero()
-        upto = self.first + int(ends[0]) if len(ends) else len(self.ids)
+        ends = (self.ids[self.first : self.last] == self.end).nonzero()
+        upto = self.first + int(ends[0]) if len(ends) else self.last
         return not self.masked[:upto].any()
 
     def clone(self) -> State:
@@ -113,22 +113,25 @@ class Unmask(Method):
         return False
 
     def noted(self, state: State) -> dict:
-        """The method's own figures of the round, for its charts."""
+        """The method's own figures of the round, for its charts; "tokens": rows of tokens that they name."""
         return {}
 
     # -- the loop ------------------------------------------------------------------------------------------------------
 
     def steps(self, session: Session, rng: torch.Generator) -> Iterator[Step]:
         network = predictor_of(session)
+        yield from self.fill(State(session.ids, session.room, network.mask, network.end, network.device), network, session, rng)
+
+    def fill(self, state: State, network: MaskPredictor, session: Session, rng: torch.Generator) -> Iterator[Step]:
+        """Rounds until every place is final, at least up to an end of text; a forward each, counted by the session."""
         self.quantiles = network.quantiles
-        state = State(session.ids, session.room, network.mask, network.end, network.device)
         self.begin(state, session)
         while not state.done:
             logits = network(state.ids[None], session.ledger)[0]
             yield self.turn(state, logits, session, rng, flops=network.flops(len(state.ids)))
 
     def threshold(self, tau: float, scale: str) -> float:
-        """The confidence that `tau` stands for: itself, or the one that this share of held-out places stays below ("quantile")."""
+        """The confidence that `tau` stands for: itself, or the one this share of held-out places stays below ("quantile")."""
         return tau if scale == "value" else self.quantiles[round(tau * (len(self.quantiles) - 1))]
 
     def turn(self, state: State, logits: Tensor, session: Session, rng: torch.Generator, **more) -> Step:
@@ -153,7 +156,7 @@ class Unmask(Method):
         """Begin the block at the first masked place."""
         start = int(state.masked.nonzero()[0, 0])
         state.block = (start, start)
-        state.block = (start, min(start + max(1, self.size(state, logits)), len(state.ids)))
+        state.block = (start, min(start + max(1, self.size(state, logits)), state.last))
         state.rounds = 0
 
     def told(self, state: State, logits: Tensor, tokens: Tensor, confidence: Tensor, why: Tensor, session: Session, more) -> Step:
@@ -164,14 +167,16 @@ class Unmask(Method):
         figures = {"confidence": confidence[masked], "entropy": entropy(laws), "gap": best[:, 0] - best[:, 1]}
         chosen = (why > STAYS).nonzero()[:, 0]
         emitted = tokens[chosen].tolist()
+        own = self.noted(state)
         notes = {
             "places": (masked - state.first).tolist(),
             **{name: [round(value, SHOWN) for value in row.tolist()] for name, row in figures.items()},
-            "tokens": [tokens[masked].tolist()],
+            "tokens": [tokens[masked].tolist(), *own.pop("tokens", [])],
             "block": [place - state.first for place in state.block],
+            "end": state.end,
             "reasons": [self.reasons[number] for number in why[chosen].tolist()],
             **more,
-            **self.noted(state),
+            **own,
         }
         return session.step(logits[chosen], emitted, at=(chosen - state.first).tolist(), notes=notes)
 

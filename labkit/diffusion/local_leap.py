@@ -41,9 +41,10 @@ class LocalLeap(Unmask):
         tau, relaxed = self.threshold(self.tau, self.scale), self.threshold(self.relaxed, self.scale)
         why = above(state, confidence, tau)
         anchors = why == 1
+        self.bounds = {"tau": tau, "relaxed": min(relaxed, tau)}
         self.anchors = (anchors.nonzero()[:, 0] - state.first).tolist()
         halo = near(anchors, self.width) & state.active & ~anchors & (confidence >= min(relaxed, tau))
         return torch.where(halo, 3, why)
 
     def noted(self, state: State) -> dict:
-        return {"anchors": self.anchors, "width": self.width}
+        return {"anchors": self.anchors, "width": self.width, **self.bounds}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 from torch import Tensor
 from transformers import AttentionInterface, LlamaConfig, LlamaForCausalLM
@@ -75,9 +73,11 @@ class MaskPredictor:
         return 2 * length * matrices + 4 * config.num_hidden_layers * length * length * width
 
 
-def assembled(name: str, tensors: dict[str, Tensor], folder: Path = parts.FOLDER) -> MaskPredictor:
-    """The network of the part `name` with these weights, in float32 on their device; its shape stands in the part's figures."""
-    about = parts.figures(name, folder)
+def assembled(about: dict, tensors: dict[str, Tensor]) -> MaskPredictor:
+    """The network with these weights, in float32 on their device; `about` is what its part's figures say of it.
+
+    "shape" (a LlamaConfig's fields), "mask", "end", "shift", "context", and where they were measured the "quantiles".
+    """
     module = open_llama(LlamaConfig(**about["shape"])).to(tensors["model.embed_tokens.weight"].device)
     module.load_state_dict(tensors, strict=False)
     module.tie_weights()
@@ -88,4 +88,4 @@ def assembled(name: str, tensors: dict[str, Tensor], folder: Path = parts.FOLDER
 
 def shipped(runner) -> MaskPredictor:
     """`mdm-py`, which reads and writes the tokens of the shipped target. Raises `ModelError` for any other tokenizer's model."""
-    return assembled("mdm-py", parts.load("mdm-py", runner))
+    return assembled(parts.figures("mdm-py"), parts.load("mdm-py", runner))

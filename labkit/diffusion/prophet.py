@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -17,7 +18,7 @@ class Prophet(Unmask):
     """Decoding as optimal stopping: how far is the favourite ahead of the second, and how late is it?
 
     Source: P185. `lead`: the mean gap of the two best logits over the region; all that is masked becomes final at once when it
-    reaches `early`, `middle` or `late`, in the three phases of the static schedule's rounds (borders 0.33 and 0.67). Otherwise one
+    reaches `early`, `middle` or `late`, in the three phases of the static schedule's rounds (0.33 and 0.67). Otherwise one
     static round. The region is the first `region` masked places (0: the whole block; inferred, the released code reads five
     places behind a forced phrase, which a model of code does not have). The bounds are the paper's, for
     the logits of 8B models; `lead` is drawn beside them, so that others can be chosen.
@@ -36,7 +37,7 @@ class Prophet(Unmask):
     last: float = knob(0.67, 0.0, 1.0, unit="of the rounds", help="where the last phase begins", step=0.01)
 
     def begin(self, state: State, session: Session) -> None:
-        room = len(state.ids) - state.first
+        room = state.last - state.first
         self.schedule = -(-room // self.tokens)
 
     def stop(self, state: State, logits: Tensor) -> bool:
@@ -52,4 +53,6 @@ class Prophet(Unmask):
         return surest(state, confidence, static(state, self.tokens)).long()
 
     def noted(self, state: State) -> dict:
-        return {"lead": round(self.lead, SHOWN), "bound": self.bound, "schedule": self.schedule}
+        starts = [0, *(math.ceil(border * self.schedule) for border in (self.border, self.last))]
+        stairs = [list(stair) for stair in zip(starts, (self.early, self.middle, self.late))]
+        return {"lead": round(self.lead, SHOWN), "bound": self.bound, "schedule": self.schedule, "stairs": stairs}

@@ -204,6 +204,21 @@ def letters(
         typer.echo(f"written: {file}")
 
 
+@app.command("mdm-py", epilog="Example: labkit train mdm-py --tokens 16000000 --threads 1")
+def mdm_py(
+    tokens: Annotated[int | None, typer.Option(help="Tokens in all; 16 M on a CPU, 600 M on CUDA by default.")] = None,
+    device: Device = "cpu",
+    threads: Threads = None,
+    seed: Seed = 0,
+) -> None:
+    """Train the masked-diffusion model of Python; a run that was stopped goes on where it was."""
+    from labkit.train.mdm import train_mdm
+
+    with refusals():
+        file = train_mdm(tokens, device=device, threads=threads, seed=seed, report=typer.echo)
+    typer.echo(f"written: {file}")
+
+
 @app.command(epilog="Example: labkit train tokenizer my-models/target --rebuild")
 def tokenizer(
     out: Annotated[Path, typer.Argument(help="Folder to write tokenizer.json into.")],

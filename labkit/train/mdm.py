@@ -19,16 +19,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from labkit import parts
-from labkit.diffusion.predictor import open_llama
-from labkit.models import SHIPPED
+from labkit.diffusion.predictor import assembled, open_llama
+from labkit.models import SHIPPED, vocabulary
+from labkit.train.card import write_card
 from labkit.train.checkpoint import load_checkpoint, load_weights, read_state, save_checkpoint
 from labkit.train.device import fast_dtype, keep_freed_memory
+from labkit.train.mdm_exam import examined
 from labkit.train.plan import config_of
 from labkit.train.pretrain import CLIP, make_optimizers
-from labkit.train.tokenizer import END_OF_TEXT, FIM_MIDDLE, FIM_PREFIX, MASK
-from labkit.train.tokens import TokenSet, cache_folder
+from labkit.train.tokenizer import END_OF_TEXT, FIM_MIDDLE, FIM_PREFIX, MASK, load_tokenizer
+from labkit.train.tokens import TokenSet, cache_folder, load_tokens
 
-NAME = "mdm-py"
+NAME, BASE = "mdm-py", "lab-target"
 CONTEXT = 256  # places
 TOKENS = {"cpu": 16_000_000, "cuda": 600_000_000}
 BATCH = {"cpu": 8192, "cuda": 65_536}  # tokens a step
@@ -103,8 +105,8 @@ class MaskTrainer:
     def step(self) -> None:
         """One optimizer step on the next texts."""
         began = time.perf_counter()
-        draws, rng = np.random.default_rng((self.seed, self.done)), torch.Generator().manual_seed(self.seed * 1_000_003 + self.done)
-        ids = texts(self.tokens.train, self.batch // CONTEXT, draws)
+        ids = texts(self.tokens.train, self.batch // CONTEXT, np.random.default_rng((self.seed, self.done)))
+        rng = torch.Generator().manual_seed(self.seed * 1_000_003 + self.done)
         hidden, counts = masked(ids, rng)
         total = 0.0
         parts_of = [part.split(MICRO_BATCH[self.device.type] // CONTEXT) for part in (ids, hidden, counts)]
@@ -140,7 +142,7 @@ class MaskTrainer:
         """Go on from a checkpoint, to `steps` in all. Raises ValueError when it holds none, or is of another seed."""
         state = read_state(folder)
         if state["seed"] != self.seed:
-            raise ValueError(f"{folder} was begun with seed {state['seed']}, not {self.seed}: give that seed, or clear the folder")
+            raise ValueError(f"{folder} was begun with seed {state['seed']}, not {self.seed}: give that seed, or clear it")
         load_checkpoint(folder, self.model, self.optimizers)
         self.done, self.loss, self.seconds, self.shift = state["done"], state["loss"], state["seconds"], state["shift"]
         self.steps = steps
@@ -154,4 +156,63 @@ def run_mask_training(run: MaskTrainer, folder: Path, report: Callable[[str], No
             run.save(folder)
             speed = run.done * run.batch / run.seconds
             left = (run.steps - run.done) * run.batch / speed
-            report(f"{NAME}: step {run.done:,} of {run.steps:,}, loss {run.loss:.3f}, {speed:,.0f} tokens/s, {left / 60:.0f} min left")
+            said = f"step {run.done:,} of {run.steps:,}, loss {run.loss:.3f}, {speed:,.0f} tokens/s"
+            report(f"{NAME}: {said}, {left / 60:.0f} min left")
+
+
+def train_mdm(
+    tokens: int | None = None,
+    *,
+    device: str = "cpu",
+    threads: int | None = None,
+    seed: int = 0,
+    folder: Path = parts.FOLDER,
+    report: Callable[[str], None] = print,
+) -> Path:
+    """Train `mdm-py` for `tokens` in all, measure it and write it as a part; returns its file.
+
+    On a CPU it starts from the causal target, on CUDA from random weights, unshifted. A run that was stopped goes on where it
+    was, to another number of tokens too. Raises ValueError for too few tokens.
+    """
+    where = torch.device(device)
+    budget = TOKENS[where.type] if tokens is None else tokens
+    if budget < BATCH[where.type]:
+        raise ValueError(f"{budget} tokens are asked for: give at least {BATCH[where.type]}, one step's")
+    if threads is not None:
+        torch.set_num_threads(threads)
+    if where.type == "cpu":
+        keep_freed_memory()
+    corpus = load_tokens(load_tokenizer(SHIPPED[BASE]), seed)
+    run = MaskTrainer(corpus, budget, seed, device, SHIPPED[BASE] if where.type == "cpu" else None)
+    place = cache_folder() / f"{NAME}-{seed}"
+    if (place / "state.json").is_file():
+        run.resume(place, run.steps)
+    run_mask_training(run, place, report)
+    made = {name: weight.detach().to("cpu", torch.bfloat16) for name, weight in run.model.named_parameters()}
+    about = {
+        "mask": MASK, "end": END_OF_TEXT, "shift": run.shift, "context": CONTEXT, "shape": config_of("target").to_diff_dict(),
+        "tokens": run.done * run.batch, "steps": run.done, "seed": seed, "seconds": round(run.seconds), "device": device,
+        "torch": torch.__version__, "corpus": corpus.manifest["fingerprint"],
+    }  # fmt: skip
+    report("measuring")
+    measured = assembled(about, {name: weight.float() for name, weight in made.items()})
+    about |= examined(measured, corpus, vocabulary(BASE))
+    about["summary"] = summary(about)
+    report(about["summary"])
+    file = parts.save(NAME, made, BASE, about, folder, parts.TOKENIZER)
+    if folder == parts.FOLDER:
+        write_card(folder.parent)
+    return file
+
+
+def summary(about: dict) -> str:
+    """The part's row in the model card."""
+    by_share = ", ".join(f"{loss:.2f} at {share}" for share, loss in about["loss_by_share"].items())
+    worst = max(abs(sure - right) for sure, right, places in about["calibration"] if places >= 50)
+    start = "from the causal target, its mask taken off" if about["shift"] else "from random weights"
+    return (
+        f"Masked diffusion of Python, {start}: {about['tokens'] / 1e6:.1f} M tokens, {about['seconds'] / 3600:.1f} hours on "
+        f"{about['device']}. Held out: a bound of {about['bound']:.2f} nats a token (by masked share {by_share}); "
+        f"one masked token is filled in right {about['infilled']:.1%} of the time; {about['parses']:.0%} of its completions parse; "
+        f"confidences are at most {worst:.2f} from the share that is right."
+    )

@@ -19,7 +19,8 @@ import plotly.graph_objects as go
 from labkit.errors import LabError
 from labkit.trace import Trace
 
-HELPERS = {"boxes", "columns", "cuts", "export", "layout", "read", "samplers", "shares", "table", "text", "theme", "turns"}
+HELPERS = {"boxes", "columns", "cuts", "export", "layout", "read", "samplers", "shares", "table", "text", "theme"}
+HELPERS |= {"turns", "unmasking"}
 
 
 def _found() -> dict[str, Callable[..., go.Figure]]:
