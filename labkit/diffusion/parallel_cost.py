@@ -30,7 +30,7 @@ LOOKS = 4  # problems of a step that exact figures are counted for, where they d
 @cache
 def trained(device: str) -> MaskPredictor:
     """The shipped `mdm-lists`. Raises `ModelError` when it was not trained yet."""
-    return assembled(PART, parts.load_alone(PART, torch.device(device)))
+    return assembled(parts.figures(PART), parts.load_alone(PART, torch.device(device)))
 
 
 def rounds_of(size: int, tokens: int, order: str, rng: Random) -> laws.Groups:
