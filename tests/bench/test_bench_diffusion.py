@@ -14,7 +14,10 @@ def rows(*points: tuple[str, float, float]) -> dict:
 
 @pytest.mark.parametrize(
     ("pace", "right", "better"),
-    [(1.5, 0.81, True), (1.5, 0.79, False), (2.0, 0.6, False), (2.0, 0.61, True), (3.0, 0.5, False), (3.0, 0.7, True), (0.5, 0.9, False)],
+    [
+        (1.5, 0.81, True), (1.5, 0.79, False), (2.0, 0.6, False), (2.0, 0.61, True), (3.0, 0.5, False), (3.0, 0.7, True),
+        (0.5, 0.9, False),
+    ],
 )  # fmt: skip
 def test_above_the_line(pace, right, better):
     """The rule at two bars: (1, 1.0) and (2, 0.6); between them 0.8 at 1.5; beyond its ends its last points count."""
