@@ -301,6 +301,17 @@ def bench_kernels(context: typer.Context) -> None:
     attending(context.args, prog_name="labkit bench kernels")
 
 
+@bench.command("diffusion", **HANDED_ON)
+def bench_diffusion(context: typer.Context) -> None:
+    """Count the forwards of every unmasking policy, and judge what it writes: continuations, infilling, lists.
+
+    Example: labkit bench diffusion --texts 20 --json
+    """
+    from labkit.bench.diffusion import app as unmasking
+
+    unmasking(context.args, prog_name="labkit bench diffusion")
+
+
 @bench.command("ui")
 def bench_ui(
     repeats: Annotated[int, typer.Option(help="How often each thing is timed.")] = 40,

@@ -41,6 +41,14 @@ def save(name: str, tensors: dict[str, Tensor], model: str, figures: dict, folde
     return file
 
 
+def figures(name: str, folder: Path = FOLDER) -> dict:
+    """What was written down of the part `name`. Raises `ModelError` when there is no such part."""
+    file = folder / f"{name}.json"
+    if not file.is_file():
+        raise ModelError(f"The trained part {name!r} is not here: make it with `labkit train {name}`.")
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
 def load(name: str, runner, folder: Path = FOLDER) -> dict[str, Tensor]:
     """The tensors of the part `name`, on the runner's device, in float32 where they are floating.
 
@@ -65,7 +73,7 @@ def _read(name: str, own: str | None, device: torch.device, folder: Path, traine
     with safe_open(file, "pt") as part:
         wanted = ALONE if own == ALONE else own and fingerprint(own, part.metadata().get("of", WEIGHTS))
         if part.metadata().get("model") != wanted:
-            model = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))["model"] or "no other model"
+            model = figures(name, folder)["model"] or "no other model"
             raise ModelError(
                 f"The trained part {name!r} belongs to {model} and {own or 'this model'!r} is in use: choose {model}, "
                 f"or make a part of its own with `labkit train {name}`."

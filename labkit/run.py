@@ -87,7 +87,7 @@ def run(pair: Pair, request: Request, method: Method | None = None) -> Iterator[
     before = time.perf_counter() - started  # reading the prompt counts into the first step, as its forward does
     yield opening
 
-    new: list[int] = []
+    written: dict[int, int] = {}  # token by place behind the prompt
     steps = method.steps(session, rng)
     try:
         while True:
@@ -95,11 +95,12 @@ def run(pair: Pair, request: Request, method: Method | None = None) -> Iterator[
             before = 0.0
             with torch.inference_mode():
                 step = next(steps, None)
-            if step is None:  # a study has shown what it had to show
-                yield Closing("done", pair.vocabulary.decode(new))
+            if step is None:  # a study has shown what it had to show, or a text with masks has none left
+                new, ended = _text(written, pair.ends)
+                yield Closing(("end of text" if ended else "length") if method.writes else "done", pair.vocabulary.decode(new))
                 return
-            reason = _trim(step, request.max_new_tokens - len(new), pair.ends)
-            new += step.emitted
+            reason = "" if step.at else _trim(step, request.max_new_tokens - len(written), pair.ends)
+            written |= zip(step.at or range(len(written), len(written) + len(step.emitted)), step.emitted)
             fresh = _mentioned(step) - known
             known |= fresh
             step.pieces = pair.vocabulary.pieces(fresh)
@@ -108,10 +109,17 @@ def run(pair: Pair, request: Request, method: Method | None = None) -> Iterator[
             spent = total
             yield step
             if reason:
-                yield Closing(reason, pair.vocabulary.decode(new))
+                yield Closing(reason, pair.vocabulary.decode(_text(written, pair.ends)[0]))
                 return
     finally:
         steps.close()
+
+
+def _text(written: dict[int, int], ends: frozenset[int]) -> tuple[list[int], bool]:
+    """The new tokens in their order, up to an end of text; is there one?"""
+    new = [written[place] for place in sorted(written)]
+    first = next((place for place, token in enumerate(new) if token in ends), None)
+    return (new, False) if first is None else (new[: first + 1], True)
 
 
 def _trim(step: Step, room: int, ends: frozenset[int]) -> str:
@@ -123,7 +131,7 @@ def _trim(step: Step, room: int, ends: frozenset[int]) -> str:
         if token in ends:
             reason, cut = "end of text", place + 1
             break
-    for part in (step.emitted, step.beliefs, step.sources, step.at or []):
+    for part in (step.emitted, step.beliefs, step.sources):
         del part[cut:]
     return reason
 

@@ -219,6 +219,21 @@ def letters(
         typer.echo(f"written: {file}")
 
 
+@app.command("mdm-py", epilog="Example: labkit train mdm-py --tokens 16000000 --threads 1")
+def mdm_py(
+    tokens: Annotated[int | None, typer.Option(help="Tokens in all; 16 M on a CPU, 600 M on CUDA by default.")] = None,
+    device: Device = "cpu",
+    threads: Threads = None,
+    seed: Seed = 0,
+) -> None:
+    """Train the masked-diffusion model of Python; a run that was stopped goes on where it was."""
+    from labkit.train.mdm import train_mdm
+
+    with refusals():
+        file = train_mdm(tokens, device=device, threads=threads, seed=seed, report=typer.echo)
+    typer.echo(f"written: {file}")
+
+
 @app.command(epilog="Example: labkit train tokenizer my-models/target --rebuild")
 def tokenizer(
     out: Annotated[Path, typer.Argument(help="Folder to write tokenizer.json into.")],
@@ -390,3 +405,17 @@ def asarm(
     with refusals():
         file = train_asarm(steps, device=device, threads=threads, seed=seed, report=typer.echo)
     typer.echo(f"written: {file}")
+
+
+@app.command("mdm-lists", epilog="Example: labkit train mdm-lists --threads 1")
+def mdm_lists(
+    steps: Annotated[int, typer.Option(help="Optimizer steps of 256 problems.")] = 3000,
+    device: Device = "cpu",
+    threads: Threads = None,
+    seed: Seed = 0,
+) -> None:
+    """Train the masked-diffusion model of small problems whose answers are all known (P132); a stopped run goes on."""
+    from labkit.train.mdm_lists import train_lists
+
+    with refusals():
+        typer.echo(f"written: {train_lists(steps, device=device, threads=threads, seed=seed, report=typer.echo)}")

@@ -138,6 +138,8 @@ class Drive(Desk):
         """What if this token? A second lane whose prompt is the prefix plus the chosen token."""
         lane = self.lanes[int(job.message["lane"])]
         index, token = int(job.message["index"]), int(job.message["token"])
+        if any(step.at for step in lane.trace.steps):
+            raise LabError("This text was filled in any order: to branch, choose a method that writes from left to right.")
         ids = lane.trace.opening.prompt_ids + lane.trace.ids
         if not 0 < index < len(ids):
             raise LabError(f"There is no token {index} to branch at: choose one of the {len(ids)} on the strip.")

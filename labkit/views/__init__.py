@@ -20,7 +20,7 @@ from labkit.errors import LabError
 from labkit.trace import Trace
 
 HELPERS = {"boxes", "columns", "cuts", "export", "layout", "read", "samplers", "servers"}
-HELPERS |= {"shares", "table", "text", "theme", "turns"}
+HELPERS |= {"shares", "table", "text", "theme", "turns", "unmasking"}
 
 
 def _found() -> dict[str, Callable[..., go.Figure]]:

@@ -49,7 +49,7 @@ function curveView(store) {
     element,
     draw() {
       const lane = laneNow(store);
-      const next = `${store.lane}/${lane?.name}/${lane?.tokens?.length}/${lane?.tokens?.at(-1)?.id}/${lane?.tokens?.some((token) => token.law)}`;
+      const next = `${store.lane}/${lane?.name}/${lane?.tokens?.length}/${lane?.tokens?.at(-1)?.id}/${lane?.anyOrder && lane.steps.length}/${lane?.tokens?.some((token) => token.law)}`;
       if (next !== key) {
         key = next;
         redraw();

@@ -98,7 +98,7 @@ function makeBranch(store) {
     const chosen = store.selected;
     const lane = store.lanes[store.lane];
     const token = chosen?.kind === "token" && chosen.lane === store.lane ? lane.tokens[chosen.index] : null;
-    const others = token?.belief ? token.belief.top.filter((one) => one !== token.id) : [];
+    const others = token?.belief && !lane.anyOrder ? token.belief.top.filter((one) => one !== token.id) : [];
     hide(element, !others.length || chosen.index === 0);
     const next = element.hidden ? "" : `${store.lane}/${chosen.index}/${token.id}/${others}`;
     if (next === key) return;

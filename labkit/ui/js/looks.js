@@ -48,6 +48,7 @@ const THEMES = [
   ["Speculative", [["draft_trees", "02_draft_trees.ipynb", "Draft trees"], ["acceptance", "03_acceptance.ipynb", "Acceptance"], ["when_to_draft", "04_when_to_draft.ipynb", "When to draft"], ["timelines", "05_batches_and_timelines.ipynb", "Timelines"]]],
   ["Attention", [["attention", "08_attention_sparsity.ipynb", "Sparsity"], ["cache", "09_kv_cache.ipynb", "KV cache"], ["serving", "10_serving.ipynb", "Serving"]]],
   ["Boundaries", [["boundaries", "11_token_boundaries.ipynb", "Ribbon"], ["bytes", "12_bytes_and_bias.ipynb", "Bytes and bias"], ["languages", "13_languages_and_numbers.ipynb", "Languages"]]],
+  ["Diffusion", [["diffusion", "16_diffusion.ipynb", "Any order"], ["parallelism", "17_parallelism_costs.ipynb", "What parallelism costs"]]],
 ];
 const NARROW = 1120; // CSS pixels; below it the knobs become a row
 

@@ -13,7 +13,7 @@ function stepNow(lane) {
   const step = lane?.at > 0 ? lane.steps[lane.at - 1] : null;
   if (!step) return null;
   const prompt = lane.opening?.prompt_ids?.length ?? 0;
-  const first = lane.steps.slice(0, lane.at - 1).reduce((sum, earlier) => sum + earlier.emitted.length, prompt);
+  const first = step.at ? prompt + (step.at[0] ?? 0) : lane.steps.slice(0, lane.at - 1).reduce((sum, earlier) => sum + earlier.emitted.length, prompt);
   const whole = stepTree(step);
   const tree = whole && step.emitted.length <= whole.path.length ? { ...whole, added: null } : whole;
   return { step, tree, added: whole?.added ?? null, number: lane.at, first };

@@ -49,7 +49,7 @@ function wholeBelief(belief, buffers) {
 
 /** An empty lane. */
 function makeLane(name) {
-  return { name, request: null, opening: null, steps: [], closing: null, pieces: {}, tokens: [], state: "empty", error: null, at: 0, runs: 0 };
+  return { name, request: null, opening: null, steps: [], closing: null, pieces: {}, tokens: [], anyOrder: false, state: "empty", error: null, at: 0, runs: 0 };
 }
 
 /** Put an opening into a lane: its trace begins anew. */
@@ -57,10 +57,10 @@ function openLane(lane, opening, buffers) {
   opening.prompt_ids ??= [];
   opening.prompt_beliefs ??= [];
   opening.pieces ??= {};
-  Object.assign(lane, { opening, steps: [], closing: null, pieces: { ...opening.pieces }, tokens: [], at: 0, runs: lane.runs + 1 });
+  Object.assign(lane, { opening, steps: [], closing: null, pieces: { ...opening.pieces }, tokens: [], anyOrder: false, at: 0, runs: lane.runs + 1 });
   opening.prompt_ids.forEach((id, place) => {
     const belief = place > 0 ? opening.prompt_beliefs[place - 1] : null;
-    addToken(lane, id, true, -1, place, "prompt", belief ? wholeBelief(belief, buffers) : null);
+    lane.tokens.push(makeToken(lane, place, id, true, -1, place, "prompt", belief ? wholeBelief(belief, buffers) : null));
   });
 }
 
@@ -71,17 +71,28 @@ function addStep(lane, step, buffers) {
   step.cost ??= {};
   step.notes ??= {};
   const place = lane.steps.push(step) - 1;
+  const prompt = lane.opening?.prompt_ids.length ?? 0;
+  if (step.at && !lane.anyOrder) openMasks(lane, prompt + (lane.opening.request.max_new_tokens ?? REQUEST_DEFAULTS.max_new_tokens));
   step.emitted.forEach((id, slot) => {
     const belief = step.beliefs[slot] ? wholeBelief(step.beliefs[slot], buffers) : null;
-    addToken(lane, id, false, place, slot, step.sources[slot] ?? "target", belief);
+    const index = step.at ? prompt + step.at[slot] : lane.tokens.length;
+    lane.tokens[index] = makeToken(lane, index, id, false, place, slot, step.sources[slot] ?? "target", belief);
   });
 }
 
-function addToken(lane, id, prompt, step, slot, source, belief) {
-  const token = { key: `t${lane.tokens.length}`, id, prompt, step, slot, source, belief };
-  Object.defineProperty(token, "piece", { get: () => lane.pieces[id] ?? `#${id}`, enumerable: true });
+const MASK = { id: -1, piece: "▢" }; // stands at a place that no step has filled
+
+/** A text that is filled in any order begins as masks up to its length. */
+function openMasks(lane, length) {
+  lane.anyOrder = true;
+  while (lane.tokens.length < length) lane.tokens.push({ ...makeToken(lane, lane.tokens.length, MASK.id, false, Infinity, 0, "mask", null), piece: MASK.piece });
+}
+
+function makeToken(lane, index, id, prompt, step, slot, source, belief) {
+  const token = { key: `t${index}`, id, prompt, step, slot, source, belief };
+  Object.defineProperty(token, "piece", { get: () => lane.pieces[id] ?? `#${id}`, enumerable: true, configurable: true });
   Object.defineProperty(token, "law", { get: () => belief?.law ?? null, enumerable: true });
-  lane.tokens.push(token);
+  return token;
 }
 
 /** The cuts in their order: the knob that turns each, where it is off (it leaves the law alone), and what more it may be told. */

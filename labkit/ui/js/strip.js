@@ -1,8 +1,10 @@
 // The token strip of one lane: every token a button, whitespace visible, the current step framed, refused drafts inside the frame.
 
-const SOURCE_CLASS = { prompt: "prompt", target: "tgt" };
-const SOURCE_WORDS = { prompt: "prompt", target: "from the target", draft: "accepted draft", lookup: "accepted, found in the text", matrix: "accepted, from the matrix" };
+const SOURCE_CLASS = { prompt: "prompt", target: "tgt", mask: "mask" };
+const SOURCE_WORDS = { prompt: "prompt", mask: "not filled yet", target: "from the target", draft: "accepted draft", lookup: "accepted, found in the text", matrix: "accepted, from the matrix" };
 const FULL_FOOT = 2; // nats that fill a token's foot
+const LONG_PROMPT = 900; // tokens; of a longer one these many at its begin and end are shown until somebody asks for all
+const PROMPT_ENDS = [40, 160];
 
 /** How a token's quantity looks: class of the ramp, length of its foot (0 to 1), and the words for it. */
 const COLOURS = {
@@ -24,7 +26,7 @@ function tokenWords(token) {
  */
 function makeStrip(store, place, lines) {
   const element = html("div", { class: lines ? "tl-lines" : "tl-strip", role: "group", "aria-label": lines ? "Tokens, line by line" : "Tokens", "data-roving": "" });
-  let built = []; // {node, look}
+  let built = []; // {node, look, token}
   let steps = []; // the span round each step's tokens (flowing strips only)
   let refused = [];
   let framed = null;
@@ -34,6 +36,19 @@ function makeStrip(store, place, lines) {
   let focus = 0;
   let followed = "";
   let seen = -1;
+  let unfolded = false;
+
+  /** Is this token of a long prompt left out? A button for each of eight thousand tokens would take a second. */
+  function folded(index, lane) {
+    const prompt = lane.opening?.prompt_ids.length ?? 0;
+    return !unfolded && prompt > LONG_PROMPT && index >= PROMPT_ENDS[0] && index < prompt - PROMPT_ENDS[1];
+  }
+
+  function unfold() {
+    unfolded = true;
+    clear();
+    store.set({ selected: store.selected });
+  }
 
   function clear() {
     element.replaceChildren();
@@ -47,9 +62,16 @@ function makeStrip(store, place, lines) {
   }
 
   function add(token, index, lane) {
+    if (folded(index, lane)) {
+      if (index === PROMPT_ENDS[0]) {
+        const many = lane.opening.prompt_ids.length - PROMPT_ENDS[0] - PROMPT_ENDS[1];
+        (row ?? element).append(button(`… ${many.toLocaleString("en")} more tokens …`, unfold, { look: "bare tl-fold" }));
+      }
+      return built.push({ node: null, look: "", token });
+    }
     const node = html("button", { type: "button", tabindex: index ? -1 : 0, "data-link": token.key, "data-id": token.id, "aria-label": tokenWords(token) }, pieceGlyphs(token.piece));
     node.addEventListener("click", () => store.actions.select("token", index, place));
-    built.push({ node, look: "" });
+    built.push({ node, look: "", token });
     if (lines) {
       if (!row) newRow(0);
       row.append(node);
@@ -57,9 +79,17 @@ function makeStrip(store, place, lines) {
       if (token.piece.includes("\n")) newRow(token.piece.split("\n").at(-1).length);
       return;
     }
-    if (token.prompt) return element.append(node);
+    if (token.prompt || lane.anyOrder) return element.append(node);
     if (!steps[token.step]) element.append((steps[token.step] = html("span", { class: "tl-one", role: "group" })));
     steps[token.step].append(node);
+  }
+
+  /** A mask was filled: its button stays, and says something else. */
+  function fill(one, token) {
+    one.token = token;
+    one.node.dataset.id = token.id;
+    one.node.setAttribute("aria-label", tokenWords(token));
+    one.node.replaceChildren(pieceGlyphs(token.piece));
   }
 
   function look(token, index, lane) {
@@ -77,7 +107,7 @@ function makeStrip(store, place, lines) {
         foot = `${Math.round(Math.min(1, seen.foot) * 100)}%`;
       }
       name = `${paint ? "tl-ent" : "tl-tok big"} ${name}`;
-    } else name = `tl-tok ${name}`;
+    } else name = `tl-tok ${lane.anyOrder && later ? "mask" : name}`;
     return `${name}${now ? " now" : ""}${later ? " later" : ""}${index === mark ? " differs" : ""}|${foot ?? ""}|${pressed}`;
   }
 
@@ -109,7 +139,8 @@ function makeStrip(store, place, lines) {
   function draw() {
     const lane = store.lanes[place];
     if (!lane) return;
-    if (lane.opening !== opening || built.length > lane.tokens.length) {
+    const moved = lines && lane.anyOrder && built.some((one, index) => one.token !== lane.tokens[index]); // a new line break moves what is behind
+    if (lane.opening !== opening || built.length > lane.tokens.length || moved) {
       clear();
       opening = lane.opening;
     }
@@ -117,6 +148,8 @@ function makeStrip(store, place, lines) {
     mark = store.lanes.length > 1 ? firstDifference(store.lanes) : -1;
     lane.tokens.forEach((token, index) => {
       const one = built[index];
+      if (!one.node) return;
+      if (one.token !== token) fill(one, token);
       const next = look(token, index, lane);
       if (next === one.look) return;
       const [name, foot, pressed] = next.split("|");
@@ -148,8 +181,8 @@ function makeStrip(store, place, lines) {
     const chosen = store.selected?.kind === "token" && store.selected.lane === place ? store.selected.index : lastShown(lane);
     const there = Math.max(0, Math.min(chosen, built.length - 1));
     if (there === focus || element.contains(element.getRootNode().activeElement)) return;
-    built[focus]?.node.setAttribute("tabindex", "-1");
-    built[there]?.node.setAttribute("tabindex", "0");
+    built[focus]?.node?.setAttribute("tabindex", "-1");
+    built[there]?.node?.setAttribute("tabindex", "0");
     focus = there;
   }
 
@@ -191,6 +224,9 @@ function lastShown(lane) {
 /** The first place where the texts of two lanes differ, -1 when they do not (yet). */
 function firstDifference([one, two]) {
   const upto = Math.min(one.tokens.length, two.tokens.length);
-  for (let place = 0; place < upto; place++) if (one.tokens[place].id !== two.tokens[place].id) return place;
+  for (let place = 0; place < upto; place++) {
+    const [mine, yours] = [one.tokens[place].id, two.tokens[place].id];
+    if (mine !== yours && mine !== MASK.id && yours !== MASK.id) return place;
+  }
   return -1;
 }

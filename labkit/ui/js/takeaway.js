@@ -20,10 +20,11 @@ function csvCell(value) {
 /** Every token with what was believed about it; texts are quoted as JSON, so that no program takes one for a formula. */
 function tokensCsv(store) {
   const names = ["lane", "place", "step", "source", "id", "text", "entropy_nats", "probability", "rank", "alternatives"];
-  const rows = store.lanes.flatMap((lane, k) => lane.tokens.map((token, place) => {
+  const rows = store.lanes.flatMap((lane, k) => lane.tokens.flatMap((token, place) => {
+    if (token.id === MASK.id) return [];
     const belief = token.belief;
     const others = belief?.top.map((id, i) => [lane.pieces[id] ?? `#${id}`, Number(Math.exp(belief.top_logprobs[i]).toPrecision(6))]);
-    return [k + 1, place + 1, token.prompt ? "" : token.step + 1, token.source, token.id, JSON.stringify(token.piece), belief?.entropy, belief ? Math.exp(belief.logprob) : "", belief ? belief.rank + 1 : "", others ? JSON.stringify(others) : ""];
+    return [[k + 1, place + 1, token.prompt ? "" : token.step + 1, token.source, token.id, JSON.stringify(token.piece), belief?.entropy, belief ? Math.exp(belief.logprob) : "", belief ? belief.rank + 1 : "", others ? JSON.stringify(others) : ""]];
   }));
   return [names, ...rows].map((row) => row.map(csvCell).join(",")).join("\r\n");
 }

@@ -13,6 +13,8 @@ const CARDS = [
   ["Boundaries", "11_token_boundaries.ipynb", "One text, cut by a dozen tokenizers, byte above byte. Take any token apart, down to its bytes.", "ribbon"],
   ["Bytes and bias", "12_bytes_and_bias.ipynb", "A prompt that ends inside a token misleads a model. See the exact law of the next byte, and who sees letters.", "fan"],
   ["Languages and numbers", "13_languages_and_numbers.ipynb", "The same phrase costs one language many times what it costs another; where a number is cut decides who can add.", "premium"],
+  ["Diffusion", "16_diffusion.ipynb", "A text of masks, filled in any order and many places at once: which places are sure, and when is it done?", "unmask"],
+  ["What parallelism costs", "17_parallelism_costs.ipynb", "Places that depend on each other, filled together: the loss has a formula, and a model that checks its own guess.", "parallel"],
 ];
 
 /** The small picture of a card, drawn with the marks of its page. */
@@ -47,6 +49,8 @@ function cardPicture(kind) {
     bits: Array.from({ length: 5 }, (_, row) => Array.from({ length: 22 }, (_, k) => box(k * 10.2, 2 + row * 14, 9, 12, k > 18 || (k * 5 + row * 3) % 7 < 2 || k === 6 ? "fill:var(--tl-target);stroke:var(--tl-target-edge);stroke-width:.6" : "fill:var(--tl-paper);stroke:var(--tl-line)", 1))).flat(),
     serve: [0, 1, 2].flatMap((row) => [box(18 * row, 4 + 22 * row, 44, 18, "fill:var(--tl-target);stroke:var(--tl-target-edge)"), box(46 + 18 * row, 4 + 22 * row, 18, 18, "fill:var(--tl-target);stroke:var(--tl-target-edge)"), box(66 + 18 * row, 4 + 22 * row, 120, 18, "fill:var(--tl-draft)")]),
     fan: [["M40 35C80 35 90 10 130 10H200", 6, "--tl-draft"], ["M40 35H200", 3, "--tl-draft"], ["M40 35C80 35 90 60 130 60H200", 1.6, "--tl-edge"]].map(([d, w, c]) => svg("path", { d, style: `fill:none;stroke:var(${c});stroke-width:${w}` })).concat([box(0, 26, 40, 18, "fill:var(--tl-ink)")]),
+    unmask: Array.from({ length: 4 }, (_, row) => [[34, 2], [52, 1], [22, 3], [44, 0], [30, 3], [28, 2]].reduce(([x, all], [w, from]) => [x + w, [...all, box(x, 2 + row * 17, w - 3, 14, row >= from ? "fill:var(--tl-target-tint);stroke:var(--tl-target-edge);stroke-width:.8" : "fill:var(--tl-paper);stroke:var(--tl-edge);stroke-dasharray:1.5 3", 2)]], [2, []])[1]).flat(),
+    parallel: [svg("path", { d: "M6 8C50 12 70 44 110 54S190 62 222 63", style: "fill:none;stroke:var(--tl-edge);stroke-width:2.4" }), ...[[6, 8], [50, 19], [94, 47], [138, 57], [182, 61], [220, 63]].map(([x, y]) => svg("circle", { cx: x, cy: y, r: 5, style: "fill:var(--tl-draft);stroke:var(--tl-ink)" }))],
     premium: [20, 26, 34, 48, 58, 40, 64].map((h, k) => box(4 + 32 * k, 68 - h, 24, h, k ? "fill:var(--tl-target);stroke:var(--tl-target-edge);stroke-width:.8" : "fill:var(--tl-draft)", 2)).concat([svg("path", { d: "M0 48H226", style: "stroke:var(--tl-ink);stroke-width:1.4;stroke-dasharray:6 4" })]),
   };
   return svg("svg", { viewBox: "-2 0 230 70", "aria-hidden": "true" }, ...marks[kind]);

@@ -1,0 +1,98 @@
+"""P181 FreeDave: the model's next rounds, guessed from this one and checked all at once: fewer forwards, the very same text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Iterator
+
+import torch
+from torch import Tensor
+
+from labkit.diffusion.ground import State, Unmask, surest
+from labkit.diffusion.masked import static
+from labkit.diffusion.predictor import MaskPredictor
+from labkit.errors import KnobError
+from labkit.knobs import knob
+from labkit.law import Law
+from labkit.lm import Session
+from labkit.trace import Step
+
+GREEDY = Law(0)
+
+
+@dataclass
+class FreeDave(Unmask):
+    """Draft and verify with no drafter: one batched forward on the next K states tells how many of them come true.
+
+    Source: P181. Static decoding is a map F from a state to the next. One forward at a state gives F's next state for certain and
+    a guess of the K - 1 behind it (stale predictions, best first, block by block). All K go through the network as one batch; the
+    chain of guesses that equal F of the one before is kept, and the last of them brings its own predictions for the next round.
+    Ids and order are those of static decoding; K rows cost K times the work, so it is no gain in seconds on a CPU. Temperature 0
+    only. The tree-mask layout is left out: bidirectional rows share no cache here.
+    """
+
+    name = "freedave"
+    title = "FreeDave"
+    paper = "P181"
+    charts = (*Unmask.charts, "freedave_ladder")
+    drafts: int = knob(8, 1, 16, label="K", unit="states", help="future states checked in one forward")
+    tokens: int = knob(1, 1, 4, unit="a round", help="places that become final in a round of the static decoder")
+
+    def advance(self, state: State, logits: Tensor) -> State:
+        """F: the state behind one static round that reads these logits [L, V]."""
+        twin = state.clone()
+        if not twin.active.any():
+            self.open(twin, logits)
+        tokens, confidence = self.score(twin, logits, GREEDY, None)
+        chosen = surest(twin, confidence, static(twin, self.tokens))
+        twin.ids = torch.where(chosen, tokens, twin.ids)
+        twin.round += 1
+        twin.rounds += 1
+        return twin
+
+    def ladder(self, state: State, logits: Tensor) -> list[State]:
+        """The next states as these logits foresee them, `drafts` at most; the first one is certain."""
+        found = [self.advance(state, logits)]
+        while len(found) < self.drafts and not found[-1].done:
+            found.append(self.advance(found[-1], logits))
+        return found
+
+    def fill(self, state: State, network: MaskPredictor, session: Session, rng: torch.Generator) -> Iterator[Step]:
+        if not session.law.greedy:
+            raise KnobError(f"FreeDave checks greedy rounds and the temperature is {session.law.temperature:g}: set it to 0.")
+        logits = network(state.ids[None], session.ledger)[0]
+        rows = 1
+        while not state.done:
+            drafts = self.ladder(state, logits)
+            asked = [draft for draft in drafts if not draft.done]
+            seen = network(torch.stack([draft.ids for draft in asked]), session.ledger) if asked else []
+            kept = 1
+            while kept < len(drafts) and torch.equal(drafts[kept].ids, self.advance(drafts[kept - 1], seen[kept - 1]).ids):
+                kept += 1
+            yield self.round(state, [logits, *seen], drafts, kept, session, rows + len(asked), network)
+            rows = 0
+            state = drafts[kept - 1]
+            logits = seen[kept - 1] if kept <= len(asked) else logits
+
+    def round(
+        self, state: State, said: list[Tensor], drafts: list[State], kept: int, session: Session, rows: int, network
+    ) -> Step:
+        """What the round made final, in the static decoder's order, and its ladder."""
+        trail = [state, *drafts]
+        fresh = [(after.ids != before.ids).nonzero()[:, 0] for before, after in zip(trail, drafts)]
+        places = torch.cat(fresh[:kept])
+        beliefs = torch.cat([logits[chosen] for logits, chosen in zip(said, fresh[:kept])])
+        miss = []
+        if kept < len(drafts):
+            right = self.advance(drafts[kept - 1], said[kept])
+            miss = (right.ids != drafts[kept].ids).nonzero()[:, 0].tolist()
+        step = self.told(state, said[0], *self.score(state, said[0], GREEDY, None), torch.zeros_like(state.ids), session, {
+            "flops": rows * network.flops(len(state.ids)), "rows": rows, "kept": kept,
+            "miss": [place - state.first for place in miss],
+            "ladder": [(chosen - state.first).tolist() for chosen in fresh],
+        })  # fmt: skip
+        more = session.step(beliefs, drafts[kept - 1].ids[places].tolist(), at=(places - state.first).tolist())
+        step.emitted, step.beliefs, step.at = more.emitted, more.beliefs, more.at
+        step.notes["reasons"] = ["checked"] * len(more.emitted)
+        step.notes["block"] = [place - state.first for place in drafts[0].block]
+        return step
