@@ -24,7 +24,7 @@ from labkit.trace import Step
 PART = "mdm-lists"
 ROWS = 32  # answers of a step
 COUNTED = 20_000  # answers that exact figures are counted over at most
-LOOKS = 4  # problems of a step that exact figures are counted for, where they differ
+LOOKS = 4  # problems of a step that exact figures are counted for; of squares, which differ most, all
 
 
 @cache
@@ -79,6 +79,10 @@ class ParallelCost(Study):
     `perfect` computes every law by counting, so that nothing but the decoder can fail; else the shipped `mdm-lists` writes. Our
     dominoes have 8 faces and are one token each; `n` of a square is its clues. The paper's tasks on text are left out: they need
     a model that knows language.
+
+    The shipped model is no perfect one. Over 400 problems, written left to right, it is this many points from exact: where one
+    answer is right, all at once, within 1 for n = 4 and 6, but sort (-1, -9); replace-random one by one -7, -5, -4 for n = 4, 6,
+    8, all at once -3, -6, +2; shuffle one by one -4, -12, -20, all at once within 1. It has not learned running sums.
     """
 
     name, title, paper = "parallel-cost", "What parallelism costs", "P132"
@@ -98,8 +102,10 @@ class ParallelCost(Study):
         network = Perfect() if self.perfect else trained(str(session.runner.device))
         jobs, size = list(self.jobs(draws, session.law)), length(draw(self.task, self.n, draws)[0])
         told = {"task": self.task, "n": self.n, "size": size, "rule": self.rule, "order": self.order}
-        told |= {"temperature": session.law.temperature, "perfect": self.perfect, "chosen": min(self.tokens, size), "of": len(jobs) * -(-self.samples // ROWS), "done": 0}
-        for _ in range(-(-self.samples // ROWS)):
+        told |= {"temperature": session.law.temperature, "perfect": self.perfect, "chosen": min(self.tokens, size)}
+        passes = -(-self.samples // ROWS)
+        told |= {"done": 0, "of": passes * len(jobs)}
+        for _ in range(passes):
             for kind, task, writer, tally in jobs:
                 problems = [draw(task, self.n, draws)[0] for _ in range(ROWS)]
                 made, rounds = writer(network, problems, rng, session.ledger)
@@ -129,7 +135,8 @@ class ParallelCost(Study):
     def look(self, problems: list[Tokens], writer: Writer, draws: Random) -> list[tuple[float, float]]:
         """What the exact laws say of a few of the problems, with rounds as this rule would have them."""
         size = length(problems[0])
-        found = [exact(problem, self.n, rounds_of(size, writer.tokens, writer.order, draws)) for problem in problems[:LOOKS]]
+        asked = problems if task_of(problems[0]) in ("latin", "sudoku") else problems[:LOOKS]
+        found = [exact(problem, self.n, rounds_of(size, writer.tokens, writer.order, draws)) for problem in asked]
         return [figures for figures in found if figures]
 
     def example(self, problem: Tokens, made: list[int], right: bool) -> dict:

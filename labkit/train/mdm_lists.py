@@ -175,7 +175,8 @@ def train_lists(
             run.curve.append({"step": run.done, "above": worst})
             run.save(place)
             said = ", ".join(f"{task} {above:.2f}" for task, above in sorted(worst.items(), key=lambda one: -one[1])[:4])
-            report(f"{NAME}: step {run.done:,} of {steps:,}, loss {run.loss:.3f}, {run.seconds:.0f} s; most above the floor: {said}")
+            where = f"step {run.done:,} of {steps:,}, loss {run.loss:.3f}, {run.seconds:.0f} s"
+            report(f"{NAME}: {where}; most above the floor: {said}")
     return publish(run, folder)
 
 
