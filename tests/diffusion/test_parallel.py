@@ -248,7 +248,7 @@ def test_it_is_the_loop_of_one_text(task, rule):
 
 @pytest.mark.parametrize("task", ["copy", "reverse", "replace-index", "insert-index", "remove-index"])
 def test_the_shipped_model_writes_at_once_what_the_problem_says(task):
-    """Within 3 points of exact, which is always right. On the tasks with many answers it is further off; the study says how far."""
+    """Within 3 points of exact. On tasks with many answers it is further off; the study says how far."""
     rng = Random(12)
     problems = [draw(task, 6, rng)[0] for _ in range(100)]
     made, rounds = Writer(tokens=16)(trained("cpu"), problems, torch.Generator().manual_seed(0), Ledger())
