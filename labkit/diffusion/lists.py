@@ -234,4 +234,6 @@ def piece(token: int, task: str) -> str:
         return str(token - DIGITS[0])
     if token in PLACES:
         return f"#{token - PLACES[0] + 1}" if task not in ("domino", "brackets") else f"#{token - PLACES[0]}"
-    return TASKS[token - NAMES[0]] if token in NAMES else {END: "⏹", MASK: "▢", EMPTY: "·", EQUALS: "="}.get(token) or "()[]"[token - 4]
+    if token in NAMES:
+        return TASKS[token - NAMES[0]]
+    return {END: "⏹", MASK: "▢", EMPTY: "·", EQUALS: "="}.get(token) or "()[]"[token - OPENS[0]]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache
 from math import exp
@@ -18,13 +17,14 @@ from labkit.diffusion.perfect import Perfect
 from labkit.diffusion.predictor import MaskPredictor, assembled
 from labkit.diffusion.writers import ORDERS, Writer
 from labkit.knobs import knob
+from labkit.law import Law
 from labkit.methods import Study
 from labkit.trace import Step
 
 PART = "mdm-lists"
 ROWS = 32  # answers of a step
 COUNTED = 20_000  # answers that exact figures are counted over at most
-LOOKS = 4  # problems of a step that exact figures are counted for, where they differ
+LOOKS = 4  # problems of a step that exact figures are counted for; of squares, which differ most, all
 
 
 @cache
@@ -73,11 +73,16 @@ class ParallelCost(Study):
 
     Problems on lists, squares, dominoes, sums and brackets whose right answers are all known. Tokens of one round are drawn each
     from its own law, so what they should agree on is lost: at least C(Y|X), the conditional total correlation, in one round. Dots
-    are answers checked by their task's rules, lines and crosses exact: closed forms, or counted over all right answers.
+    are answers checked by their task's rules; lines are exact at temperature 1, closed forms or counted over all right answers,
+    for orders that do not look at confidences.
 
     `perfect` computes every law by counting, so that nothing but the decoder can fail; else the shipped `mdm-lists` writes. Our
     dominoes have 8 faces and are one token each; `n` of a square is its clues. The paper's tasks on text are left out: they need
     a model that knows language.
+
+    The shipped model is no perfect one. Over 400 problems, written left to right, it is this many points from exact: where one
+    answer is right, all at once, within 1 for n = 4, 6, 8, but sort (-1, -9, -20); replace-random one by one -7, -5, -4,
+    all at once -3, -6, +2; shuffle one by one -4, -12, -20, all at once within 1. It has not learned running sums.
     """
 
     name, title, paper = "parallel-cost", "What parallelism costs", "P132"
@@ -85,9 +90,8 @@ class ParallelCost(Study):
     task: str = knob("replace-random", choices=TASKS, help="what is asked")
     n: int = knob(8, 3, 12, unit="items", help="of a square: clues")
     rule: str = knob("threshold", choices=("static", "threshold", "factor"), help="how many become final at once")
-    draw: bool = knob(True, help="draw tokens; off: the likeliest")
     perfect: bool = knob(False, label="Perfect model", help="exact laws instead of a network")
-    tokens: int = knob(2, 1, 16, unit="a round", help="static: the ringed dot")
+    tokens: int = knob(2, 1, 16, unit="a round", help="static: the star")
     order: str = knob("random", choices=ORDERS, help="static: which come first")
     tau: float = knob(0.9, 0.3, 1.0, help="threshold: the least confidence", step=0.01)
     factor: float = knob(1.0, 0.05, 4.0, help="factor: n + 1 times the doubt", step=0.05)
@@ -96,10 +100,12 @@ class ParallelCost(Study):
     def steps(self, session, rng):
         draws = Random(int(rng.initial_seed()))
         network = Perfect() if self.perfect else trained(str(session.runner.device))
-        jobs, size = list(self.jobs(draws)), length(draw(self.task, self.n, draws)[0])
-        told = {"task": self.task, "n": self.n, "size": size, "rule": self.rule, "order": self.order, "draw": self.draw}
-        told |= {"perfect": self.perfect, "chosen": min(self.tokens, size), "of": len(jobs) * -(-self.samples // ROWS), "done": 0}
-        for _ in range(-(-self.samples // ROWS)):
+        jobs, size = list(self.jobs(draws, session.law)), length(draw(self.task, self.n, draws)[0])
+        told = {"task": self.task, "n": self.n, "size": size, "rule": self.rule, "order": self.order}
+        told |= {"temperature": session.law.temperature, "perfect": self.perfect, "chosen": min(self.tokens, size)}
+        passes = -(-self.samples // ROWS)
+        told |= {"done": 0, "of": passes * len(jobs)}
+        for _ in range(passes):
             for kind, task, writer, tally in jobs:
                 problems = [draw(task, self.n, draws)[0] for _ in range(ROWS)]
                 made, rounds = writer(network, problems, rng, session.ledger)
@@ -113,22 +119,24 @@ class ParallelCost(Study):
                 else:
                     told["example"] = self.example(problems[0], made[0].tolist(), right[0])
                 told["done"] += 1
-                yield Step(emitted=[], notes=deepcopy(told) | {of: [job[3].told() for job in jobs if job[0] == of] for of in KINDS})
+                tallies = {of: [one[3].told() for one in jobs if one[0] == of] for of in KINDS}
+                yield Step(emitted=[], notes=told | tallies)
 
-    def jobs(self, draws: Random) -> Iterator[tuple[str, str, Writer, Tally]]:
+    def jobs(self, draws: Random, law: Law) -> Iterator[tuple[str, str, Writer, Tally]]:
         """What is measured in turn: the chosen rule, the static rule at every number of tokens, every task all at once."""
-        own = Writer(self.rule, self.tokens, self.order, self.tau, self.factor, self.draw)
+        own = Writer(self.rule, self.tokens, self.order, self.tau, self.factor, law)
         yield "own", self.task, own, Tally(self.rule, 0)
         for tokens in range(1, length(draw(self.task, self.n, draws)[0]) + 1):
-            yield "curve", self.task, Writer("static", tokens, self.order, draw=self.draw), Tally(self.task, tokens)
+            yield "curve", self.task, Writer("static", tokens, self.order, law=law), Tally(self.task, tokens)
         for task in TASKS:
             size = length(draw(task, self.n, draws)[0])
-            yield "tasks", task, Writer("static", size, self.order, draw=self.draw), Tally(task, size)
+            yield "tasks", task, Writer("static", size, self.order, law=law), Tally(task, size)
 
     def look(self, problems: list[Tokens], writer: Writer, draws: Random) -> list[tuple[float, float]]:
         """What the exact laws say of a few of the problems, with rounds as this rule would have them."""
         size = length(problems[0])
-        found = [exact(problem, self.n, rounds_of(size, writer.tokens, writer.order, draws)) for problem in problems[:LOOKS]]
+        asked = problems if task_of(problems[0]) in ("latin", "sudoku") else problems[:LOOKS]
+        found = [exact(problem, self.n, rounds_of(size, writer.tokens, writer.order, draws)) for problem in asked]
         return [figures for figures in found if figures]
 
     def example(self, problem: Tokens, made: list[int], right: bool) -> dict:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from labkit.diffusion.lists import HEAD, MASK, Tokens, length
+from labkit.law import Law
 from labkit.ledger import Ledger
 
 ORDERS = ("random", "confidence", "left-to-right")
@@ -20,7 +21,7 @@ ROUNDING = 1e-6  # 1 - 1/10 is not 0.9 to the last bit
 
 @dataclass
 class Writer:
-    """How an answer is written. `draw`: tokens are drawn from their laws (temperature 1), else the likeliest is taken.
+    """How an answer is written; its tokens are drawn by `law`, or the likeliest are taken at temperature 0.
 
     A place is as confident as its likeliest token, also where another one is drawn: so no rule picks among what was drawn.
     """
@@ -30,7 +31,7 @@ class Writer:
     order: str = "random"  # static: which come first
     tau: float = 0.9
     factor: float = 1.0
-    draw: bool = True
+    law: Law = Law(1.0)
 
     def __call__(self, network, problems: list[Tokens], rng: torch.Generator, ledger: Ledger) -> tuple[Tensor, Tensor]:
         """(answers [B, Y], rounds [B]) of problems whose answers are equally long, by a network called like a `MaskPredictor`."""
@@ -39,16 +40,18 @@ class Writer:
         rounds = torch.zeros(len(ids), dtype=torch.long)
         while (open := (ids == MASK).any(1)).any():
             logits = network(ids[open].to(network.device), ledger)[:, HEAD:].cpu()
-            made, laws = ids[open, HEAD:], logits.softmax(-1)
-            tokens = self.pick(laws, rng)
-            final = self.select(laws.amax(-1), made == MASK, rng)
+            made = ids[open, HEAD:]
+            tokens = self.pick(logits, rng)
+            final = self.select(logits.softmax(-1).amax(-1), made == MASK, rng)
             ids[open, HEAD:] = torch.where(final, tokens, made)
             rounds += open
         return ids[:, HEAD:], rounds
 
-    def pick(self, laws: Tensor, rng: torch.Generator) -> Tensor:
-        """A token for every place of laws [B, Y, V]."""
-        return torch.multinomial(laws.flatten(0, 1), 1, generator=rng).view(laws.shape[:-1]) if self.draw else laws.argmax(-1)
+    def pick(self, logits: Tensor, rng: torch.Generator) -> Tensor:
+        """A token for every place of logits [B, Y, V]."""
+        if self.law.greedy:
+            return logits.argmax(-1)
+        return torch.multinomial(self.law(logits.double()).flatten(0, 1), 1, generator=rng).view(logits.shape[:-1])
 
     def select(self, confidence: Tensor, masked: Tensor, rng: torch.Generator) -> Tensor:
         """Which masked places [B, Y] become final: at least one of each row; of equally sure ones the earlier."""

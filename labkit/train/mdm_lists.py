@@ -82,6 +82,7 @@ class ListTrainer:
         torch.manual_seed(seed)
         self.steps, self.seed, self.device = steps, seed, torch.device(device)
         self.done, self.loss, self.seconds, self.curve = 0, None, 0.0, []
+        self.plans = [[0, steps]]  # from which step on the run was to have how many
         self.model = open_llama(LlamaConfig(**SHAPE))
         for layer in self.model.model.layers:  # every block begins as the identity
             nn.init.zeros_(layer.self_attn.o_proj.weight)
@@ -115,15 +116,17 @@ class ListTrainer:
 
     def save(self, folder: Path) -> None:
         """Write a checkpoint to go on from."""
-        kept = ("steps", "seed", "done", "loss", "seconds", "curve")
+        kept = ("seed", "done", "loss", "seconds", "curve", "plans")
         save_checkpoint(folder, self.model, self.optimizers, {name: getattr(self, name) for name in kept})
 
     def resume(self, folder: Path) -> None:
         """Go on from a checkpoint; a new number of steps may be given. Raises ValueError when it holds none."""
         state = read_state(folder)
         load_checkpoint(folder, self.model, self.optimizers)
-        for name in ("done", "loss", "seconds", "curve"):
+        for name in ("done", "loss", "seconds", "curve", "plans"):
             setattr(self, name, state[name])
+        if self.plans[-1][1] != self.steps:
+            self.plans.append([self.done, self.steps])
 
 
 @torch.inference_mode()
@@ -172,7 +175,8 @@ def train_lists(
             run.curve.append({"step": run.done, "above": worst})
             run.save(place)
             said = ", ".join(f"{task} {above:.2f}" for task, above in sorted(worst.items(), key=lambda one: -one[1])[:4])
-            report(f"{NAME}: step {run.done:,} of {steps:,}, loss {run.loss:.3f}, {run.seconds:.0f} s; most above its floor: {said}")
+            where = f"step {run.done:,} of {steps:,}, loss {run.loss:.3f}, {run.seconds:.0f} s"
+            report(f"{NAME}: {where}; most above the floor: {said}")
     return publish(run, folder)
 
 
@@ -183,9 +187,10 @@ def publish(run: ListTrainer, folder: Path) -> Path:
     about |= {
         "parameters": sum(tensor.numel() for tensor in made.values()), "steps": run.steps, "problems": run.steps * GROUPS * ROWS,
         "seed": run.seed, "cpu_seconds": round(run.seconds), "torch": torch.__version__, "tests": TESTS,
+        "plans": run.plans,
     }  # fmt: skip
     parts.save(NAME, made, parts.ALONE, about, folder)
-    model = assembled(NAME, parts.load_alone(NAME, torch.device("cpu"), folder), folder).module
+    model = assembled(about, parts.load_alone(NAME, torch.device("cpu"), folder)).module
     about |= {"nats": measured(model, TESTS), "curve": run.curve}
     file = parts.save(NAME, made, parts.ALONE, {"summary": summary(about), **about}, folder)
     if folder == parts.FOLDER:

@@ -45,18 +45,18 @@ def parallel_accuracy(trace: Trace, upto: int | None = None, *, theme: str = "li
     ink, table = themes.colours(theme), rows(trace, upto)
     figure = go.Figure(layout={"template": {}, "title": "What do tokens written together cost?"})
     figure.update_layout(xaxis={"title": "tokens a round"}, yaxis={"title": "right answers", "range": [-0.03, 1.05]})
-    figure.update_layout(meta={"words": "Run: answers to problems whose right answers are all known.", "height": 290})
+    figure.update_layout(meta={"words": "Run: answers to problems whose right answers are all known.", "height": 330})
     if not table:
         return figure
     notes = read.steps(trace, upto)[-1].notes
-    figure.update_layout(meta={"words": _words(notes, table[-1]), "height": 290})
+    figure.update_layout(meta={"words": _words(notes, table[-1]), "height": 330})
     dots, own = table[:-1], table[-1]
     line = [row for row in dots if row[4] is not None]
     if line:
         figure.add_scatter(
             x=[row[1] for row in line],
             y=[row[4] for row in line],
-            name="exact, tokens drawn",
+            name="exact, temperature 1",
             mode="lines",
             line={"color": ink["target-edge"], "width": 3},
             hovertext=[f"exact at {row[1]}: {row[4]:.1%}" for row in line],
@@ -83,6 +83,6 @@ def _words(notes: dict, own: tuple) -> str:
     seen, (right, of) = notes["example"], own[2:4]
     mark = "right" if seen["right"] else "wrong"
     return (
-        f"{notes['task']}: {seen['asked']} → {seen['said']} ({mark}). The {notes['rule']} rule writes {own[1]:.1f} tokens a round "
-        f"and is right {right / of:.0%} of the time."
+        f"{notes['task']}: {seen['asked']} → {seen['said']} ({mark}). The {notes['rule']} rule writes {own[1]:.1f} tokens a "
+        f"round and is right {right / of:.0%} of the time."
     )

@@ -1,4 +1,4 @@
-"""Right answers against what the exact laws foretell: exp(-KL), of every task all at once, and of the chosen one at every pace."""
+"""Right answers against what the exact laws foretell: exp(-KL), of every task all at once, of the chosen one at every pace."""
 
 from __future__ import annotations
 
@@ -18,10 +18,8 @@ def rows(trace: Trace, upto: int | None = None) -> list[tuple]:
     """One row a dot; first the tasks, all tokens at once, then the chosen task at every number of tokens a round."""
     shown = read.steps(trace, upto)
     notes = shown[-1].notes if shown else {"tasks": [], "curve": []}
-    found = [*notes["tasks"], *notes["curve"]]
-    return [
-        (one["name"], one["tokens"], one["right"], one["of"], one["bound"]) for one in found if one["of"] and one["bound"] is not None
-    ]
+    known = [one for one in (*notes["tasks"], *notes["curve"]) if one["of"] and one["bound"] is not None]
+    return [(one["name"], one["tokens"], one["right"], one["of"], one["bound"]) for one in known]
 
 
 def parallel_bound(trace: Trace, upto: int | None = None, *, theme: str = "light") -> go.Figure:
@@ -32,18 +30,18 @@ def parallel_bound(trace: Trace, upto: int | None = None, *, theme: str = "light
     figure = go.Figure(layout={"template": {}, "title": "Can the cost be told beforehand?"})
     words = (
         "Circles: every task with all tokens at once; diamonds: the chosen task at every pace. Exact laws never fall below the "
-        "line when tokens are drawn; on it right and wrong are drawn evenly."
+        "line at temperature 1; on it right and wrong are drawn evenly."
     )
-    figure.update_layout(meta={"words": words, "height": 290})
+    figure.update_layout(meta={"words": words, "height": 330})
     figure.update_layout(
         xaxis={"title": "exp(−C): what dependence allows", "range": [-0.04, 1.06]},
         yaxis={"title": "right answers", "range": [-0.03, 1.08]},
     )
     rule = {"color": ink["target-edge"], "width": 2}
-    figure.add_scatter(x=[0, 1], y=[0, 1], mode="lines", line=rule, name="accuracy = exp(−C)", hoverinfo="skip")
+    figure.add_scatter(x=[0, 1], y=[0, 1], mode="lines", line=rule, name="exp(−C)", hoverinfo="skip")
     tasks = len([one for one in shown[-1].notes["tasks"] if one["of"] and one["bound"] is not None]) if shown else 0
     for points, name, marker in (
-        (table[tasks:], f"{chosen}, by tokens a round", {"color": ink["here"], "size": 9, "symbol": "diamond"}),
+        (table[tasks:], f"{chosen}, every pace", {"color": ink["here"], "size": 9, "symbol": "diamond"}),
         (table[:tasks], "all at once", {"color": ink["draft"], "size": 10}),
     ):
         if not points:
@@ -55,7 +53,7 @@ def parallel_bound(trace: Trace, upto: int | None = None, *, theme: str = "light
             mode="markers+text" if marker["color"] == ink["draft"] else "markers",
             marker=marker,
             text=[_label(row) for row in points],
-            textposition="middle right",
+            textposition=["middle left" if row[4] > 0.7 else "middle right" for row in points],
             textfont={"size": 11, "color": ink["ink-2"]},
             error_y=error_bars([row[2:4] for row in points]) | {"color": marker["color"]},
             hovertext=[f"{row[0]}, {row[1]} at once: {row[2]} of {row[3]} right, exp(−C) {row[4]:.3g}" for row in points],

@@ -31,9 +31,10 @@ from labkit.diffusion.lists import (
     valid,
 )
 from labkit.diffusion.masked import MaskedDiffusion
-from labkit.diffusion.parallel_cost import exact, rounds_of
+from labkit.diffusion.parallel_cost import exact, rounds_of, trained
 from labkit.diffusion.perfect import Perfect, conditionals
 from labkit.diffusion.writers import Writer
+from labkit.law import Law
 from labkit.ledger import Ledger
 from labkit.run import run
 from labkit.trace import Request
@@ -101,7 +102,8 @@ def test_answers_are_drawn_evenly(task):
 
 def test_an_edit_is_where_it_was_asked():
     items = tuple(ITEMS[:4])
-    for task, made in (("replace-index", (64, 90, 66, 67)), ("insert-index", (64, 90, 65, 66, 67)), ("remove-index", (64, 66, 67))):
+    edited = {"replace-index": (64, 90, 66, 67), "insert-index": (64, 90, 65, 66, 67), "remove-index": (64, 66, 67)}
+    for task, made in edited.items():
         problem = posed(task, items, PLACES[1], EMPTY if task == "remove-index" else 90)
         assert answers(problem) == [made]
 
@@ -156,7 +158,8 @@ def test_the_bound_never_rises_with_the_rounds(task):
 
 def test_where_answers_are_too_many_to_count_nobody_guesses():
     problem = draw("shuffle", 12, Random(0))[0]
-    assert count(problem) > 4e8 and exact(problem, 12, [list(range(12))])[0] == pytest.approx(exp(-laws.correlation("shuffle", 12)))
+    assert count(problem) > 4e8
+    assert exact(problem, 12, [list(range(12))])[0] == pytest.approx(exp(-laws.correlation("shuffle", 12)))
 
 
 # -- the perfect model ---------------------------------------------------------------------------------------------------
@@ -179,7 +182,7 @@ def test_the_perfect_model_tells_the_shares_among_all_answers(task):
 
 
 @pytest.mark.parametrize("task", TASKS)
-@pytest.mark.parametrize("how", [{}, {"draw": False, "order": "confidence"}, {"order": "left-to-right"}])
+@pytest.mark.parametrize("how", [{}, {"law": Law(0), "order": "confidence"}, {"order": "left-to-right"}])
 def test_one_token_a_round_is_always_right(task, how):
     rng = Random(9)
     problems = [draw(task, 6, rng)[0] for _ in range(6)]
@@ -188,8 +191,7 @@ def test_one_token_a_round_is_always_right(task, how):
     assert (rounds == length(problems[0])).all()
 
 
-@pytest.mark.parametrize("task", ["shuffle", "replace-random"])
-@pytest.mark.parametrize("tokens", [2, 4])
+@pytest.mark.parametrize(("task", "tokens"), [("shuffle", 2), ("shuffle", 4), ("replace-random", 2)])
 def test_drawn_from_exact_laws_the_formulas_hold(task, tokens):
     right, _ = share(task, 6, Writer(tokens=tokens), seed=tokens)
     formula = laws.accuracy(task, 6, rounds_of(6, tokens, "random", Random(0)))
@@ -202,8 +204,8 @@ def test_drawn_from_exact_laws_the_formulas_hold(task, tokens):
 def test_drawn_from_exact_laws_what_was_counted_holds(task):
     problem = draw(task, 5, Random(7))[0]
     groups = rounds_of(length(problem), 3, "left-to-right", Random(0))
-    right, _ = share(task, 5, Writer(tokens=3, order="left-to-right"), 2000)
-    assert binomtest(right, 2000, min(1.0, laws.chance(table(problem), groups))).pvalue > UNLIKELY
+    right, _ = share(task, 5, Writer(tokens=3, order="left-to-right"), 1000)
+    assert binomtest(right, 1000, min(1.0, laws.chance(table(problem), groups))).pvalue > UNLIKELY
 
 
 # -- the rules -----------------------------------------------------------------------------------------------------------
@@ -215,7 +217,7 @@ def test_confidence_is_about_marginals_and_the_damage_is_in_the_joint():
     for n, paces, formula in ((9, range(2, 10), 1.0), (10, [1], 0.9**9)):
         right, rounds = share("replace-random", n, writer, 2000)
         assert set(rounds.tolist()) <= set(paces) and binomtest(right, 2000, formula).pvalue > UNLIKELY
-    taken = Writer("threshold", tau=0.9, draw=False)
+    taken = Writer("threshold", tau=0.9, law=Law(0))
     assert share("replace-random", 9, taken, 8)[0] == 8 and share("replace-random", 10, taken, 8)[0] == 0
 
 
@@ -235,12 +237,22 @@ def test_it_is_the_loop_of_one_text(task, rule):
     problems = [draw(task, n, rng)[0] for _ in range(3)]
     pair = tiny_models.letters_pair("llama, grouped, tied", vocabulary=128)
     pair.memory["mdm"] = Perfect()
-    made, rounds = Writer(**rule, order="confidence", draw=False)(Perfect(), problems, torch.Generator(), Ledger())
+    made, rounds = Writer(**rule, order="confidence", law=Law(0))(Perfect(), problems, torch.Generator(), Ledger())
     for problem, row, spent in zip(problems, made.tolist(), rounds.tolist()):
         request = Request(method="mdm", ids=list(problem), max_new_tokens=len(row), temperature=0.0)
         steps = [event for event in run(pair, request, MaskedDiffusion(**rule)) if getattr(event, "at", None)]
         assert dict(pair for step in steps for pair in zip(step.at, step.emitted)) == dict(enumerate(row))
         assert len(steps) == spent
+
+
+@pytest.mark.parametrize("task", ["copy", "reverse", "replace-index", "insert-index", "remove-index"])
+def test_the_shipped_model_writes_at_once_what_the_problem_says(task):
+    """Within 3 points of exact. On tasks with many answers it is further off; the study says how far."""
+    rng = Random(12)
+    problems = [draw(task, 6, rng)[0] for _ in range(100)]
+    made, rounds = Writer(tokens=16)(trained("cpu"), problems, torch.Generator().manual_seed(0), Ledger())
+    right = sum(valid(problem, tuple(row)) for problem, row in zip(problems, made.tolist()))
+    assert right >= 97 and (rounds == 1).all()
 
 
 def test_the_floor_of_a_shuffle_of_six():
