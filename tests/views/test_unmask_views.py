@@ -175,11 +175,13 @@ def test_the_released_rule_shows_its_buffer():
 @LOOKS
 def test_the_exit(look):
     trace = filled("prophet")
-    assert VIEWS["prophet_exit"](trace, 2, theme=look).layout.meta["words"].startswith("No exit in 2 of 6 rounds; it was closest at round 2")
+    words = VIEWS["prophet_exit"](trace, 2, theme=look).layout.meta["words"]
+    assert words.startswith("No exit in 2 of 6 rounds; it was closest at round 2")
     trace.steps[-1].notes["reasons"] = ["settled"] * 3
     figure = VIEWS["prophet_exit"](trace, theme=look)
     found = series(figure)
-    assert list(found["lead"].y) == [1.0, 7.0, 5.5] and (list(found["takes the rest"].x), list(found["takes the rest"].y)) == ([3], [5.5])
+    assert list(found["lead"].y) == [1.0, 7.0, 5.5]
+    assert (list(found["takes the rest"].x), list(found["takes the rest"].y)) == ([3], [5.5])
     assert list(found["bound"].x) == [0.5, 2.5, 2.5, 5.5, 5.5, 6.5] and list(found["bound"].y) == [7.5, 7.5, 5.0, 5.0, 2.5, 2.5]
     assert "3 places are taken at once" in figure.layout.meta["words"]
 
