@@ -8,6 +8,7 @@ from plotly.subplots import make_subplots
 from labkit.trace import Trace
 from labkit.views import read
 from labkit.views import theme as themes
+from labkit.views.unmasking import room
 
 COLUMNS = ("draft", "place", "verdict")
 KEPT, MISSED, UNUSED = "comes true", "does not", "not reached"
@@ -92,7 +93,7 @@ def freedave_ladder(trace: Trace, upto: int | None = None, *, theme: str = "ligh
             f"Round {len(totals)} keeps {notes['kept']} of {len(notes['ladder'])} drafts. So far {forwards} forwards where "
             f"static decoding needs {static}, but {batch} rows went through them: the work of {batch} forwards."
         )
-    figure.update_xaxes(title="place behind the prompt", row=1, col=1)
+    figure.update_xaxes(title="place behind the prompt", range=[0.5, room(trace) + 0.5], row=1, col=1)
     figure.update_yaxes(title="draft", dtick=1, autorange="reversed", row=1, col=1)
     figure.update_xaxes(title="round", row=1, col=2)
     figure.update_yaxes(title="forwards so far", rangemode="tozero", row=1, col=2)

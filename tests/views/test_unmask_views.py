@@ -194,7 +194,7 @@ def test_borders(look):
     assert list(found["round 2"].y) == [None, 0.8, 0.6, 0.7, 0.3, 0.9] and list(found["round 1"].y)[0] == 0.95
     assert list(found["ends at a delimiter"].x) == [3.5, 3.5, None] and "ends by default" not in found
     assert [shape.x0 for shape in figure.layout.shapes] == [1.5, 3.5, 5.5], "0.4 to 0.8, 0.92 to 0.7, 0.2 to 0.9"
-    assert "So far 2 times a sure place waited outside the block, and 1 places" in figure.layout.meta["words"]
+    assert figure.layout.meta["words"].endswith("sure but outside the block, 2; premature, filled below tau, 1.") and "swing: 3" in figure.layout.meta["words"]
 
 
 @LOOKS
