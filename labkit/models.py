@@ -17,7 +17,9 @@ from labkit.paths import DATA
 SHIPPED = {name: DATA / "models" / name.removeprefix("lab-") for name in ("lab-target", "lab-draft")}
 # Shipped models that are another's weights with a trained part added: the other one, and the part (see `labkit.parts`).
 ADDED = {"lab-exits": ("lab-target", "exits")}
-SHIPPED |= {name: SHIPPED[base] for name, (base, _) in ADDED.items()}
+# Shipped models that may read further than they were trained to: the other one, and the context in tokens.
+LONGER = {"lab-long": ("lab-target", 8192 + 512)}
+SHIPPED |= {name: SHIPPED[base] for name, (base, _) in (ADDED | LONGER).items()}
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}
 # Parameters below which one torch thread serves best on a CPU. The shipped target (7M) gains nothing from a second one on a
 # quiet machine, and beside a browser and notebooks that share two cores its threads wait for each other: 17 ms a step
@@ -179,6 +181,7 @@ def available() -> list[ModelInfo]:
             continue
         info.layers, info.width = config.get("num_hidden_layers", 0), config.get("hidden_size", 0)
         info.vocabulary, info.context = config.get("vocab_size", 0), config.get("max_position_embeddings", 0)
+        info.context = LONGER[name][1] if name in LONGER else info.context
         info.parameters = _count(Path(folder_of(name)))
         infos.append(info)
     return infos
@@ -251,6 +254,8 @@ def load_model(name: str, device: torch.device, dtype: torch.dtype):
         from labkit.parts import merge
 
         merge(model, *ADDED[name])
+    if name in LONGER:
+        model.config.max_position_embeddings = LONGER[name][1]
     return model
 
 

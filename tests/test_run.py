@@ -12,6 +12,7 @@ import tiny_models
 import torch
 
 from labkit.attention.ground import Policy
+from labkit.diffusion.ground import Unmask
 from labkit.errors import KnobError, LabError, ModelError, PromptError
 from labkit.lm import Session
 from labkit.methods import all_methods, build_law
@@ -20,7 +21,8 @@ from labkit.trace import Closing, Opening, Request, Setting, Step, Trace, loads
 
 SEARCHES = {"pg-td"}  # they draw nothing and write their text at the end: tests/sampling has what they promise
 BYTES = {"exact-bytes"}  # its laws are of bytes, and five letters are no bytes: tests/tokenization has what it promises
-METHODS = sorted(set(all_methods()) - SEARCHES - BYTES)
+FILLS = {name for name, method in all_methods().items() if issubclass(method, Unmask)}  # other models: tests/diffusion has these
+METHODS = sorted(set(all_methods()) - SEARCHES - BYTES - FILLS)
 RERANK = ("adadec",)  # draws nothing at any temperature, and its text is not the greedy one
 LOOK_AHEAD = ("adadec", "cntp")  # read more than they write
 PROMPT = "def area(width, height):\n    return width * "

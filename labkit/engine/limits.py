@@ -22,7 +22,7 @@ UNPACKABLE = (msgspec.MsgspecError, TypeError, OverflowError, RecursionError, Un
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """The bounds of an engine; `Limits.from_environment()` reads `LABKIT_MAX_NEW_TOKENS` and so on."""
 
-    max_prompt_tokens: int = 4096
+    max_prompt_tokens: int = 8448
     max_new_tokens: int = 1024
     max_frame_bytes: int = 4 * 2**20  # what a visitor may send at once
     max_answer_bytes: int = 64 * 2**20  # what one step may weigh: whole laws of a long prompt are the heaviest

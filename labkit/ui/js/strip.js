@@ -3,6 +3,8 @@
 const SOURCE_CLASS = { prompt: "prompt", target: "tgt", mask: "mask" };
 const SOURCE_WORDS = { prompt: "prompt", mask: "not filled yet", target: "from the target", draft: "accepted draft", lookup: "accepted, found in the text", matrix: "accepted, from the matrix" };
 const FULL_FOOT = 2; // nats that fill a token's foot
+const LONG_PROMPT = 900; // tokens; of a longer one these many at its begin and end are shown until somebody asks for all
+const PROMPT_ENDS = [40, 160];
 
 /** How a token's quantity looks: class of the ramp, length of its foot (0 to 1), and the words for it. */
 const COLOURS = {
@@ -34,6 +36,19 @@ function makeStrip(store, place, lines) {
   let focus = 0;
   let followed = "";
   let seen = -1;
+  let unfolded = false;
+
+  /** Is this token of a long prompt left out? A button for each of eight thousand tokens would take a second. */
+  function folded(index, lane) {
+    const prompt = lane.opening?.prompt_ids.length ?? 0;
+    return !unfolded && prompt > LONG_PROMPT && index >= PROMPT_ENDS[0] && index < prompt - PROMPT_ENDS[1];
+  }
+
+  function unfold() {
+    unfolded = true;
+    clear();
+    store.set({ selected: store.selected });
+  }
 
   function clear() {
     element.replaceChildren();
@@ -47,6 +62,13 @@ function makeStrip(store, place, lines) {
   }
 
   function add(token, index, lane) {
+    if (folded(index, lane)) {
+      if (index === PROMPT_ENDS[0]) {
+        const many = lane.opening.prompt_ids.length - PROMPT_ENDS[0] - PROMPT_ENDS[1];
+        (row ?? element).append(button(`… ${many.toLocaleString("en")} more tokens …`, unfold, { look: "bare tl-fold" }));
+      }
+      return built.push({ node: null, look: "", token });
+    }
     const node = html("button", { type: "button", tabindex: index ? -1 : 0, "data-link": token.key, "data-id": token.id, "aria-label": tokenWords(token) }, pieceGlyphs(token.piece));
     node.addEventListener("click", () => store.actions.select("token", index, place));
     built.push({ node, look: "", token });
@@ -126,6 +148,7 @@ function makeStrip(store, place, lines) {
     mark = store.lanes.length > 1 ? firstDifference(store.lanes) : -1;
     lane.tokens.forEach((token, index) => {
       const one = built[index];
+      if (!one.node) return;
       if (one.token !== token) fill(one, token);
       const next = look(token, index, lane);
       if (next === one.look) return;
@@ -158,8 +181,8 @@ function makeStrip(store, place, lines) {
     const chosen = store.selected?.kind === "token" && store.selected.lane === place ? store.selected.index : lastShown(lane);
     const there = Math.max(0, Math.min(chosen, built.length - 1));
     if (there === focus || element.contains(element.getRootNode().activeElement)) return;
-    built[focus]?.node.setAttribute("tabindex", "-1");
-    built[there]?.node.setAttribute("tabindex", "0");
+    built[focus]?.node?.setAttribute("tabindex", "-1");
+    built[there]?.node?.setAttribute("tabindex", "0");
     focus = there;
   }
 
