@@ -21,7 +21,7 @@ from labkit.bench import contenders as common
 from labkit.diffusion.freedave import FreeDave
 from labkit.diffusion.ground import State, Unmask, predictor_of
 from labkit.diffusion.lists import LENGTH, draw, length, valid
-from labkit.diffusion.lists_model import list_model
+from labkit.diffusion.parallel_cost import trained
 from labkit.diffusion.masked import MaskedDiffusion
 from labkit.diffusion.unmask_race import RULE, UnmaskRace
 from labkit.law import Law
@@ -105,7 +105,7 @@ def infilling(session: Session, texts: int, tell: Callable[[], Any]) -> dict[str
 def lists(session: Session, problems: int, tell: Callable[[], Any]) -> dict[str, dict[str, float]]:
     """Answers to the list problems of TASKS that are right, and places a forward. Tokens are drawn at temperature 1, since the
     likeliest answer to a question of chance is the same each time; FreeDave, which cannot draw, stays out."""
-    network = list_model(session.runner.device)
+    network = trained(str(session.runner.device))
     rng = Random(0)
     drawn = [draw(TASKS[turn % len(TASKS)], ITEMS[turn // len(TASKS) % len(ITEMS)], rng)[0] for turn in range(problems)]
     found = {}

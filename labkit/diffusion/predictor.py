@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
-from transformers import AttentionInterface, LlamaConfig, LlamaForCausalLM
 
 from labkit import parts
 from labkit.ledger import Ledger
+
+if TYPE_CHECKING:  # transformers takes seconds to import, and the list of methods needs no network
+    from transformers import LlamaConfig, LlamaForCausalLM
 
 NAME = "labkit_open"  # of the attention without a mask, as transformers knows it
 
@@ -29,11 +33,11 @@ def _interface(module, query, key, value, attention_mask, scaling, dropout=0.0, 
     return open_attention(query, key, value, scaling).transpose(1, 2).contiguous(), None
 
 
-AttentionInterface.register(NAME, _interface)
-
-
 def open_llama(config: LlamaConfig, dtype: torch.dtype = torch.float32) -> LlamaForCausalLM:
     """A Llama of this shape whose places all see each other, with random weights."""
+    from transformers import AttentionInterface, LlamaForCausalLM
+
+    AttentionInterface.register(NAME, _interface)
     return LlamaForCausalLM._from_config(config, attn_implementation=NAME, dtype=dtype)
 
 
@@ -78,6 +82,8 @@ def assembled(about: dict, tensors: dict[str, Tensor]) -> MaskPredictor:
 
     "shape" (a LlamaConfig's fields), "mask", "end", "shift", "context", and where they were measured the "quantiles".
     """
+    from transformers import LlamaConfig
+
     module = open_llama(LlamaConfig(**about["shape"])).to(tensors["model.embed_tokens.weight"].device)
     module.load_state_dict(tensors, strict=False)
     module.tie_weights()

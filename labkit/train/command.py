@@ -375,3 +375,17 @@ def numbers(
     with refusals():
         files = train_numbers((only,) if only else NAMES, steps, **choices, report=typer.echo)
     typer.echo("\n".join(f"written: {file}" for file in files))
+
+
+@app.command("mdm-lists", epilog="Example: labkit train mdm-lists --threads 1")
+def mdm_lists(
+    steps: Annotated[int, typer.Option(help="Optimizer steps of 256 problems.")] = 3000,
+    device: Device = "cpu",
+    threads: Threads = None,
+    seed: Seed = 0,
+) -> None:
+    """Train the masked-diffusion model of small problems whose answers are all known (P132); a stopped run goes on."""
+    from labkit.train.mdm_lists import train_lists
+
+    with refusals():
+        typer.echo(f"written: {train_lists(steps, device=device, threads=threads, seed=seed, report=typer.echo)}")

@@ -213,6 +213,6 @@ def summary(about: dict) -> str:
     return (
         f"Masked diffusion of Python, {start}: {about['tokens'] / 1e6:.1f} M tokens, {about['seconds'] / 3600:.1f} hours on "
         f"{about['device']}. Held out: a bound of {about['bound']:.2f} nats a token (by masked share {by_share}); "
-        f"one masked token is filled in right {about['infilled']:.1%} of the time; {about['parses']:.0%} of its completions parse; "
-        f"confidences are at most {worst:.2f} from the share that is right."
+        f"one masked token is filled in right {about['infilled']:.1%} of the time; {about['parses']:.0%} of its completions "
+        f"parse; confidences are at most {worst:.2f} from the share that is right."
     )

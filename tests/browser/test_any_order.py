@@ -6,7 +6,6 @@ import re
 
 from playwright.sync_api import expect
 
-
 DIFFUSION = """
 from labkit.ui import Bench
 Bench.decode('def add(a, b):\\n    return', method='mdm', knobs={'rule': 'static', 'tokens': 2}, max_new_tokens=16, autorun=3)

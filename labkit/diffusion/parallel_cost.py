@@ -1,0 +1,140 @@
+"""The study of P132: problems with known answers, a decoder that writes several tokens at once, and the price of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from copy import deepcopy
+from dataclasses import dataclass
+from functools import cache
+from math import exp
+from random import Random
+
+import torch
+
+from labkit import parts
+from labkit.diffusion import parallel_laws as laws
+from labkit.diffusion.lists import TASKS, Tokens, answers, count, draw, length, piece, task_of, valid
+from labkit.diffusion.perfect import Perfect
+from labkit.diffusion.predictor import MaskPredictor, assembled
+from labkit.diffusion.writers import ORDERS, Writer
+from labkit.knobs import knob
+from labkit.methods import Study
+from labkit.trace import Step
+
+PART = "mdm-lists"
+ROWS = 32  # answers of a step
+COUNTED = 20_000  # answers that exact figures are counted over at most
+LOOKS = 4  # problems of a step that exact figures are counted for, where they differ
+
+
+@cache
+def trained(device: str) -> MaskPredictor:
+    """The shipped `mdm-lists`. Raises `ModelError` when it was not trained yet."""
+    return assembled(parts.figures(PART), parts.load_alone(PART, torch.device(device)))
+
+
+def rounds_of(size: int, tokens: int, order: str, rng: Random) -> laws.Groups:
+    """Which places of an answer the static rule writes in each round, where it does not look at confidences."""
+    places = list(range(size)) if order == "left-to-right" else rng.sample(range(size), size)
+    return [places[start : start + tokens] for start in range(0, size, tokens)]
+
+
+def exact(problem: Tokens, n: int, groups: laws.Groups) -> tuple[float, float] | None:
+    """(right answers, exp(-KL)) when these rounds draw from the exact laws; None where there are too many answers to count."""
+    task = task_of(problem)
+    right = laws.accuracy(task, n, groups)
+    if task in (*laws.FIXED, "shuffle", "domino"):
+        return right, right  # what is drawn falls evenly on right and wrong answers
+    if count(problem) > COUNTED:
+        return None
+    every = torch.tensor(answers(problem))
+    return laws.chance(every, groups) if right is None else right, exp(-laws.spent(every, groups))
+
+
+class Tally:
+    """Answers counted at one setting, and what exact laws say of it."""
+
+    def __init__(self, name: str, tokens: int):
+        self.name, self.tokens = name, tokens
+        self.right = self.of = self.rounds = self.places = 0
+        self.known: list[tuple[float, float]] = []
+
+    def told(self) -> dict:
+        """As plain data; "exact" and "bound" (exp(-KL)) are None where nobody knows."""
+        means = [sum(values) / len(values) for values in zip(*self.known)] or [None, None]
+        pace = self.places / self.rounds if self.rounds else 0.0
+        found = {"name": self.name, "tokens": self.tokens, "right": self.right, "of": self.of, "pace": pace}
+        return found | {"exact": means[0], "bound": means[1]}
+
+
+@dataclass
+class ParallelCost(Study):
+    """What does it cost to write several tokens at once, and does a confident model know (P132)?
+
+    Problems on lists, squares, dominoes, sums and brackets whose right answers are all known. Tokens of one round are drawn each
+    from its own law, so what they should agree on is lost: at least C(Y|X), the conditional total correlation, in one round. Dots
+    are answers checked by their task's rules, lines and crosses exact: closed forms, or counted over all right answers.
+
+    `perfect` computes every law by counting, so that nothing but the decoder can fail; else the shipped `mdm-lists` writes. Our
+    dominoes have 8 faces and are one token each; `n` of a square is its clues. The paper's tasks on text are left out: they need
+    a model that knows language.
+    """
+
+    name, title, paper = "parallel-cost", "What parallelism costs", "P132"
+    charts = ("parallel_accuracy", "parallel_bound")
+    task: str = knob("replace-random", choices=TASKS, help="what is asked")
+    n: int = knob(8, 3, 12, unit="items", help="of a square: clues")
+    rule: str = knob("threshold", choices=("static", "threshold", "factor"), help="how many become final at once")
+    draw: bool = knob(True, help="draw tokens; off: the likeliest")
+    perfect: bool = knob(False, label="Perfect model", help="exact laws instead of a network")
+    tokens: int = knob(2, 1, 16, unit="a round", help="static: the ringed dot")
+    order: str = knob("random", choices=ORDERS, help="static: which come first")
+    tau: float = knob(0.9, 0.3, 1.0, help="threshold: the least confidence", step=0.01)
+    factor: float = knob(1.0, 0.05, 4.0, help="factor: n + 1 times the doubt", step=0.05)
+    samples: int = knob(256, 32, 1024, unit="answers", help="behind every dot")
+
+    def steps(self, session, rng):
+        draws = Random(int(rng.initial_seed()))
+        network = Perfect() if self.perfect else trained(str(session.runner.device))
+        jobs, size = list(self.jobs(draws)), length(draw(self.task, self.n, draws)[0])
+        told = {"task": self.task, "n": self.n, "size": size, "rule": self.rule, "order": self.order, "draw": self.draw}
+        told |= {"perfect": self.perfect, "chosen": min(self.tokens, size), "of": len(jobs) * -(-self.samples // ROWS), "done": 0}
+        for _ in range(-(-self.samples // ROWS)):
+            for kind, task, writer, tally in jobs:
+                problems = [draw(task, self.n, draws)[0] for _ in range(ROWS)]
+                made, rounds = writer(network, problems, rng, session.ledger)
+                right = [valid(problem, tuple(answer)) for problem, answer in zip(problems, made.tolist())]
+                tally.right += sum(right)
+                tally.of += ROWS
+                tally.rounds += int(rounds.sum())
+                tally.places += made.numel()
+                if kind != "own":
+                    tally.known += self.look(problems, writer, draws)
+                else:
+                    told["example"] = self.example(problems[0], made[0].tolist(), right[0])
+                told["done"] += 1
+                yield Step(emitted=[], notes=deepcopy(told) | {of: [job[3].told() for job in jobs if job[0] == of] for of in KINDS})
+
+    def jobs(self, draws: Random) -> Iterator[tuple[str, str, Writer, Tally]]:
+        """What is measured in turn: the chosen rule, the static rule at every number of tokens, every task all at once."""
+        own = Writer(self.rule, self.tokens, self.order, self.tau, self.factor, self.draw)
+        yield "own", self.task, own, Tally(self.rule, 0)
+        for tokens in range(1, length(draw(self.task, self.n, draws)[0]) + 1):
+            yield "curve", self.task, Writer("static", tokens, self.order, draw=self.draw), Tally(self.task, tokens)
+        for task in TASKS:
+            size = length(draw(task, self.n, draws)[0])
+            yield "tasks", task, Writer("static", size, self.order, draw=self.draw), Tally(task, size)
+
+    def look(self, problems: list[Tokens], writer: Writer, draws: Random) -> list[tuple[float, float]]:
+        """What the exact laws say of a few of the problems, with rounds as this rule would have them."""
+        size = length(problems[0])
+        found = [exact(problem, self.n, rounds_of(size, writer.tokens, writer.order, draws)) for problem in problems[:LOOKS]]
+        return [figures for figures in found if figures]
+
+    def example(self, problem: Tokens, made: list[int], right: bool) -> dict:
+        """One problem and what was answered, as text."""
+        asked, said = (" ".join(piece(token, self.task) for token in tokens) for tokens in (problem[1:-1], made))
+        return {"asked": asked.replace(" ·", ""), "said": said, "right": right}
+
+
+KINDS = ("own", "curve", "tasks")
