@@ -52,7 +52,7 @@ def test_registered_methods_name_papers_of_their_theme():
 
 
 def test_what_every_method_says_of_itself_travels():
-    """A knob called like one of a method's own facts (`drafts`, `title`) would hide it, and the engine's list would not be read."""
+    """A knob called like one of a method's own facts (`drafts`, `title`) would hide it: nobody could read the engine's list."""
     from labkit.methods import all_methods, all_studies, method_info
 
     infos = [method_info(cls) for cls in (all_methods() | all_studies()).values()]

@@ -8,7 +8,7 @@ from typing import Iterator
 import torch
 from torch import Tensor
 
-from labkit.diffusion.ground import State, Unmask, surest
+from labkit.diffusion.ground import State, Unmask, guesses, surest
 from labkit.diffusion.masked import static
 from labkit.diffusion.predictor import MaskPredictor
 from labkit.errors import KnobError
@@ -86,7 +86,7 @@ class FreeDave(Unmask):
         if kept < len(drafts):
             right = self.advance(drafts[kept - 1], said[kept])
             miss = (right.ids != drafts[kept].ids).nonzero()[:, 0].tolist()
-        step = self.told(state, said[0], *self.score(state, said[0], GREEDY, None), torch.zeros_like(state.ids), session, {
+        step = self.told(state, said[0], guesses(state, said[0], GREEDY, None), torch.zeros_like(state.ids), session, {
             "flops": rows * network.flops(len(state.ids)), "rows": rows, "kept": kept,
             "miss": [place - state.first for place in miss],
             "ladder": [(chosen - state.first).tolist() for chosen in fresh],

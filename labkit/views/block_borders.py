@@ -84,8 +84,8 @@ def block_borders(trace: Trace, upto: int | None = None, *, theme: str = "light"
         late, premature = events(trace, upto)
         swings = sum(row[3] > SWINGS for row in table)
         words = (
-            f"Places that swing: {swings} (shaded: standard deviation above {SWINGS} over {RECENT} rounds). So far: late, sure but "
-            f"outside the block, {late}; premature, filled below tau, {premature}."
+            f"Places that swing: {swings} (shaded: standard deviation above {SWINGS} over {RECENT} rounds). So far: late, "
+            f"sure but outside the block, {late}; premature, filled below tau, {premature}."
         )
     figure.update_layout(
         title="Where does a block end?",

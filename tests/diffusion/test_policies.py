@@ -402,6 +402,15 @@ def test_adaptive_blocks_end_at_a_predicted_delimiter_and_fill_the_text(pair):
     assert ended or reached == ROOM
 
 
+@pytest.mark.parametrize("method", [Ccd(block=8), Ccd(form="code"), Credit(), MaskedDiffusion(rule="static", measure="entropy")])
+def test_the_confidence_told_is_a_probability(pair, method):
+    """Whatever the method ranks places by; charts draw it on a scale from 0 to 1."""
+    for step in decode(pair, method).steps:
+        told = dict(zip(step.notes["places"], step.notes["confidence"]))
+        assert all(0 <= one <= 1 for one in told.values())
+        assert [told[place] for place in step.at] == pytest.approx([math.exp(one.logprob) for one in step.beliefs], abs=1e-4)
+
+
 # -- P181 FreeDave ------------------------------------------------------------------------------------------------------
 
 

@@ -158,6 +158,7 @@ function ownCharts(store, shown) {
     hide(box, !names().length);
     box.parentElement?.classList.toggle("with-own", !box.hidden);
     mark(box, "data-charts", String(names().length));
+    mark(box, "data-first", names()[0] ?? "");
     panels.forEach((panel, place) => {
       hide(panel.element, place >= names().length);
       if (!panel.element.hidden) panel.draw(changes);
