@@ -6,9 +6,11 @@ import subprocess
 import sys
 from types import SimpleNamespace
 
+import msgspec
 import pytest
 
 from labkit import catalog
+from labkit.engine.protocol import MethodInfo
 from labkit.errors import LabError
 
 THEMES = {"sampling", "speculative", "attention", "tokenization", "diffusion", "visual", "reduction"}
@@ -47,6 +49,16 @@ def test_registered_methods_name_papers_of_their_theme():
     for method in all_methods().values():
         info = method_info(method)
         assert info.paper == "" or catalog.papers()[info.paper].theme == info.theme, info.name
+
+
+def test_what_every_method_says_of_itself_travels():
+    """A knob called like one of a method's own facts (`drafts`, `title`) would hide it: nobody could read the engine's list."""
+    from labkit.methods import all_methods, all_studies, method_info
+
+    infos = [method_info(cls) for cls in (all_methods() | all_studies()).values()]
+    assert [info.name for info in msgspec.json.decode(msgspec.json.encode(infos), type=list[MethodInfo])] == [
+        info.name for info in infos
+    ]
 
 
 @pytest.mark.parametrize("text", ["[[paper]]\nid = 'P001'", "not toml [", "[[paper]]\nid = 1\n"])

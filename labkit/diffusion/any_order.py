@@ -93,6 +93,9 @@ class AnyOrder(Study):
     Few forwards are not few seconds. A causal forward feeds the new tokens only, a bidirectional one the whole text, and the
     chain's draft has forwards of its own. So three costs stand side by side: forwards, FLOPs (counted from what was fed), and
     the seconds that passed here. Reading the prompt counts for all. Released caches for masked diffusion are left out.
+
+    What shows with the shipped models (6 texts, 32 places, a CPU): one place a forward costs 33 times the FLOPs of plain decoding
+    and about five times its seconds; four places a forward need a quarter of the forwards, and still 8 times the FLOPs.
     """
 
     name, title, drafts = "any-order", "Any order against left to right", "model"

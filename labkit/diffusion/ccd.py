@@ -1,4 +1,4 @@
-"""P146 CCD, coherent contextual decoding: trust a place that is sure in all contexts of the last rounds, not in this one alone."""
+"""P146 CCD, coherent contextual decoding: trust a place that is sure in all contexts of the last rounds, not in one alone."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from typing import Iterator
 import torch
 from torch import Tensor
 
-from labkit.diffusion.ground import State, Unmask, surest
+from labkit.diffusion.ground import State, Unmask, guesses, surest
 from labkit.diffusion.masked import static
 from labkit.diffusion.predictor import MaskPredictor
 from labkit.errors import KnobError
@@ -35,7 +35,7 @@ class FreeDave(Unmask):
     title = "FreeDave"
     paper = "P181"
     charts = (*Unmask.charts, "freedave_ladder")
-    drafts: int = knob(8, 1, 16, label="K", unit="states", help="future states checked in one forward")
+    ahead: int = knob(8, 1, 16, label="K", unit="states", help="future states checked in one forward")
     tokens: int = knob(1, 1, 4, unit="a round", help="places that become final in a round of the static decoder")
 
     def advance(self, state: State, logits: Tensor) -> State:
@@ -51,9 +51,9 @@ class FreeDave(Unmask):
         return twin
 
     def ladder(self, state: State, logits: Tensor) -> list[State]:
-        """The next states as these logits foresee them, `drafts` at most; the first one is certain."""
+        """The next states as these logits foresee them, `ahead` at most; the first one is certain."""
         found = [self.advance(state, logits)]
-        while len(found) < self.drafts and not found[-1].done:
+        while len(found) < self.ahead and not found[-1].done:
             found.append(self.advance(found[-1], logits))
         return found
 
@@ -86,7 +86,7 @@ class FreeDave(Unmask):
         if kept < len(drafts):
             right = self.advance(drafts[kept - 1], said[kept])
             miss = (right.ids != drafts[kept].ids).nonzero()[:, 0].tolist()
-        step = self.told(state, said[0], *self.score(state, said[0], GREEDY, None), torch.zeros_like(state.ids), session, {
+        step = self.told(state, said[0], guesses(state, said[0], GREEDY, None), torch.zeros_like(state.ids), session, {
             "flops": rows * network.flops(len(state.ids)), "rows": rows, "kept": kept,
             "miss": [place - state.first for place in miss],
             "ladder": [(chosen - state.first).tolist() for chosen in fresh],

@@ -144,7 +144,7 @@ class Unmask(Method):
         tokens, confidence = self.score(state, logits, session.law, rng)
         settled = self.stop(state, logits)
         why = state.masked * (len(self.reasons) - 1) if settled else self.select(state, tokens, confidence)
-        step = self.told(state, logits, tokens, confidence, why, session, more)
+        step = self.told(state, logits, tokens, why, session, more)
         chosen = why > STAYS
         back = self.revise(state, tokens, confidence)
         state.ids = torch.where(chosen, tokens, state.ids.masked_fill(back, state.mask))
@@ -159,12 +159,16 @@ class Unmask(Method):
         state.block = (start, min(start + max(1, self.size(state, logits)), state.last))
         state.rounds = 0
 
-    def told(self, state: State, logits: Tensor, tokens: Tensor, confidence: Tensor, why: Tensor, session: Session, more) -> Step:
-        """The round as a step: what became final and where, and what was believed at every masked place."""
+    def told(self, state: State, logits: Tensor, tokens: Tensor, why: Tensor, session: Session, more) -> Step:
+        """The round as a step: what became final and where, and what was believed at every masked place.
+
+        "confidence" is the probability of the place's token, whatever the method ranks places by.
+        """
         masked = state.masked.nonzero()[:, 0]
         laws = logits[masked].softmax(-1)
         best = logits[masked].topk(2, -1).values
-        figures = {"confidence": confidence[masked], "entropy": entropy(laws), "gap": best[:, 0] - best[:, 1]}
+        sure = laws.gather(-1, tokens[masked, None])[:, 0]
+        figures = {"confidence": sure, "entropy": entropy(laws), "gap": best[:, 0] - best[:, 1]}
         chosen = (why > STAYS).nonzero()[:, 0]
         emitted = tokens[chosen].tolist()
         own = self.noted(state)

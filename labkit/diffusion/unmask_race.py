@@ -47,7 +47,12 @@ class UnmaskRace(Study):
     places that are as in the text written one place a round; the causal target's nats a token, and beside them the entropy of the
     text's tokens, for a text that repeats itself pleases the judge; and whether its whole lines can still become a Python program
     (CPython's parser, nothing is run; only where the prompt itself can). Greedy. FreeDave is left out: its text is the one of
-    "1 a round". Infilling is too: these decoders fill what comes behind a prompt.
+    "1 a round". Infilling is too: here all fill what comes behind a prompt (`labkit bench diffusion` has both).
+
+    What shows with the shipped models (8 texts, 32 places, tau 0.9): so small a model is seldom sure, and the threshold rule
+    brings 1.02 tokens a forward. LocalLeap (1.05) alone is quicker with the very same texts; factor and Prophet (1.08) change 1
+    and 3% of the places. CCD's released rule brings 1.56, but only half of its texts still parse, where all of the threshold
+    rule's do: speed is paid for in text. Eight texts say which way it goes, not how far.
     """
 
     name, title = "unmask-race", "Unmasking policies compared"

@@ -37,9 +37,9 @@ def any_order(trace: Trace, upto: int | None = None, *, theme: str = "light") ->
     figure = go.Figure(layout={"template": {}})
     words = "Nothing is written yet."
     if names:
-        titles = [f"{escaped(lane['name'])}: {len(lane['filled'])}" for lane in notes["lanes"]]
+        titles = [escaped(name).replace(", ", ",<br>") for name in names]
         make_subplots(1, len(names), shared_yaxes=True, horizontal_spacing=0.02, subplot_titles=titles, figure=figure)
-        figure.update_annotations(font={"size": 13, "color": ink["ink"]})
+        figure.update_annotations(font={"size": 12, "color": ink["ink"]})
         marks = {"target": ("target", "target-edge", "square"), "draft": ("draft", "draft-ink", "circle")}
         marks["any order"] = ("e4", "e5", "diamond")
         table, legend = rows(trace, upto), set()
@@ -66,13 +66,14 @@ def any_order(trace: Trace, upto: int | None = None, *, theme: str = "light") ->
         figure.update_xaxes(range=[0.3, room + 0.7], showgrid=False, title="place")
         figure.update_yaxes(range=[room + 0.7, 0.3])
         figure.update_layout(yaxis={"title": "forward"})
-        done = ", ".join(f"{name} {sum(map(len, lane['filled']))}" for name, lane in zip(names, notes["lanes"]))
-        most = max(len(lane["filled"]) for lane in notes["lanes"])
-        words = f"Text {notes['text']} of {notes['texts']}. Filled after {most} forwards: {done}. Above each: its forwards."
+        done = "; ".join(
+            f"{name}: {sum(map(len, lane['filled']))} in {len(lane['filled'])}" for name, lane in zip(names, notes["lanes"])
+        )
+        words = f"Text {notes['text']} of {notes['texts']}. Places filled in so many forwards: {done}."
     figure.update_layout(
         title="Which place is filled at which forward?",
         meta={"words": words, "height": 330},
-        margin={"t": 78},
-        legend={"y": 1.14},
+        margin={"t": 84},
+        legend={"y": 1.16},
     )
     return figure

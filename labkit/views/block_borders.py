@@ -84,8 +84,8 @@ def block_borders(trace: Trace, upto: int | None = None, *, theme: str = "light"
         late, premature = events(trace, upto)
         swings = sum(row[3] > SWINGS for row in table)
         words = (
-            f"{swings} places swing (shaded: standard deviation above {SWINGS} over {RECENT} rounds). So far {late} times a sure "
-            f"place waited outside the block, and {premature} places inside were filled below tau."
+            f"Places that swing: {swings} (shaded: standard deviation above {SWINGS} over {RECENT} rounds). So far: late, "
+            f"sure but outside the block, {late}; premature, filled below tau, {premature}."
         )
     figure.update_layout(
         title="Where does a block end?",

@@ -90,5 +90,5 @@ def credit_lines(trace: Trace, upto: int | None = None, *, theme: str = "light")
     figure.update_yaxes(title="confidence", range=[0, 1.05], row=1, col=1)
     figure.update_xaxes(title="credit, by token", rangemode="tozero", row=1, col=2)
     figure.update_yaxes(title="place", type="category", autorange="reversed", row=1, col=2)
-    figure.update_layout(title="What is it worth to stay the favourite?", meta={"words": words, "height": 310}, barmode="group")
+    figure.update_layout(title="What is stability worth?", meta={"words": words, "height": 310}, barmode="group")
     return figure

@@ -8,6 +8,7 @@ from plotly.subplots import make_subplots
 from labkit.trace import Trace
 from labkit.views import read
 from labkit.views import theme as themes
+from labkit.views.unmasking import room
 
 COLUMNS = ("draft", "place", "verdict")
 KEPT, MISSED, UNUSED = "comes true", "does not", "not reached"
@@ -71,18 +72,30 @@ def freedave_ladder(trace: Trace, upto: int | None = None, *, theme: str = "ligh
             where = {"x": right, "y": [notes["kept"] + 1] * len(right), "mode": "markers", "marker": look}
             figure.add_scatter(name="filled instead", hoverinfo="name", row=1, col=1, **where)
         rounds = list(range(1, len(totals) + 1))
-        lines = ((2, "static decoding", "ink-2", "6px,3px", 2), (0, "FreeDave", "draft", "solid", 2.5))
-        for column, name, colour, dash, width in lines:
-            style = {"mode": "lines", "line": {"color": ink[colour], "width": width, "dash": dash}, "hoverinfo": "x+y+name"}
-            figure.add_scatter(x=rounds, y=[total[column] for total in totals], name=name, row=1, col=2, **style)
+        lines = ((2, "static decoding", "ink-2", "6px,3px"), (0, "FreeDave", "draft", "solid"))
+        for column, name, colour, dash in lines:
+            figure.add_scatter(
+                x=rounds,
+                y=[total[column] for total in totals],
+                mode="lines+text",
+                name=name,
+                text=[""] * (len(rounds) - 1) + [name],
+                textposition="middle left",
+                textfont={"color": ink[colour]},
+                line={"color": ink[colour], "width": 2.5, "dash": dash},
+                hoverinfo="x+y+name",
+                showlegend=False,
+                row=1,
+                col=2,
+            )
         forwards, batch, static = totals[-1]
         words = (
             f"Round {len(totals)} keeps {notes['kept']} of {len(notes['ladder'])} drafts. So far {forwards} forwards where "
             f"static decoding needs {static}, but {batch} rows went through them: the work of {batch} forwards."
         )
-    figure.update_xaxes(title="place behind the prompt", row=1, col=1)
+    figure.update_xaxes(title="place behind the prompt", range=[0.5, room(trace) + 0.5], row=1, col=1)
     figure.update_yaxes(title="draft", dtick=1, autorange="reversed", row=1, col=1)
     figure.update_xaxes(title="round", row=1, col=2)
     figure.update_yaxes(title="forwards so far", rangemode="tozero", row=1, col=2)
-    figure.update_layout(title="How far ahead did it guess right?", meta={"words": words, "height": 300})
+    figure.update_layout(title="How far ahead was it right?", meta={"words": words, "height": 300})
     return figure

@@ -79,7 +79,7 @@ def leap_halos(trace: Trace, upto: int | None = None, *, theme: str = "light") -
         total = sum(step.notes["reasons"].count("near an anchor") for step in steps)
         filled = sum(len(step.emitted) for step in steps)
         words = (
-            f"Round {len(steps)}: {len(notes['anchors'])} anchors brought in {came} places beside them. "
+            f"Round {len(steps)}. Anchors: {len(notes['anchors'])}; places that came in beside them: {came}. "
             f"So far {total} of {filled} places came in by a halo."
         )
     figure.update_layout(

@@ -63,6 +63,6 @@ def three_costs(trace: Trace, upto: int | None = None, *, theme: str = "light") 
         where = f"{trace.opening.device}, {trace.opening.dtype}"
         words = f"{over}, for a token of it. Seconds passed in this run on {where}; few forwards are not few seconds."
     figure.update_layout(
-        title="What does a token cost?", meta={"words": words, "height": 280}, barmode="stack", bargap=0.3, legend={"y": 1.04}
+        title="What does a token cost?", meta={"words": words, "height": 330}, barmode="stack", bargap=0.3, legend={"y": 1.04}
     )
     return figure

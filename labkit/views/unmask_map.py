@@ -68,7 +68,8 @@ def unmask_map(trace: Trace, upto: int | None = None, *, theme: str = "light") -
             zmax=1,
             colorscale=[[number / 5, ink[f"e{number + 1}"]] for number in range(6)],
             colorbar={"title": {"text": "sure", "side": "top"}, "thickness": 10, "outlinewidth": 0, "tickformat": ".0%"},
-            hovertemplate="round %{y}, place %{x}<br>%{text}  %{z:.0%}<extra></extra>",
+            hovertemplate="round %{y}, place %{x}<br>%{text}  %{z:.0%}",
+            hoverlabel={"namelength": 0},
             hoverongaps=False,
             xgap=1,
             ygap=1 if count <= 40 else 0,
@@ -77,7 +78,7 @@ def unmask_map(trace: Trace, upto: int | None = None, *, theme: str = "light") -
         across, down = borders(steps)
         line = {"color": ink["ink-2"], "width": 1.5}
         figure.add_scatter(x=across, y=down, mode="lines", line=line, name="block", hoverinfo="skip", showlegend=False)
-        size = 9 if width <= WRITTEN else 7
+        size = 11 if width <= 32 else 9 if width <= WRITTEN else 7
         for reason, (_, _, said) in REASONS.items():
             became = [
                 (place + 1, number, token)
@@ -106,7 +107,7 @@ def unmask_map(trace: Trace, upto: int | None = None, *, theme: str = "light") -
         )
     figure.update_layout(
         title="Which place was sure, and when?",
-        meta={"words": words, "height": height},
+        meta={"words": words, "height": height, "wide": True},
         xaxis=x,
         yaxis=y,
         showlegend=True,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from statistics import mean
+from string import ascii_uppercase as LETTERS
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
@@ -14,6 +15,7 @@ from labkit.views.text import escaped
 
 COLUMNS = ("policy", "texts", "tokens a forward", "with padding", "as one by one", "nats a token", "token entropy")
 COLUMNS += ("parses", "judged")
+SPANS = ((0, 0.36), (0.5, 0.66), (0.68, 0.84), (0.86, 1))  # of the panels; the policies' names stand before the second
 
 
 def rows(trace: Trace, upto: int | None = None) -> list[tuple]:
@@ -45,9 +47,8 @@ def unmask_race(trace: Trace, upto: int | None = None, *, theme: str = "light") 
     table, words = rows(trace, upto), "No text yet."
     if table:
         notes = read.steps(trace, upto)[-1].notes
-        specs = {"column_widths": [0.4, 0.2, 0.2, 0.2], "horizontal_spacing": 0.025, "shared_yaxes": False}
-        make_subplots(1, 4, figure=figure, **specs)
-        numbered = [f"{number} {escaped(row[0])}" for number, row in enumerate(table, 1)]
+        make_subplots(1, 4, figure=figure)
+        lettered = [f"{escaped(row[0])}  {LETTERS[number]}" for number, row in enumerate(table)]
         fill = [ink["target"] if row[0] == notes["rule"] else ink["draft"] for row in table]
         shape = ["diamond" if row[0] == notes["rule"] else "circle" for row in table]
         look = {"color": fill, "symbol": shape, "size": 11, "line": {"color": ink["ink"], "width": 1}}
@@ -56,7 +57,7 @@ def unmask_race(trace: Trace, upto: int | None = None, *, theme: str = "light") 
             x=[row[2] for row in table],
             y=[row[4] for row in table],
             mode="markers+text",
-            text=_numbers(table),
+            text=_letters(table),
             textposition="top center",
             textfont={"size": 12, "color": ink["ink"]},
             marker=look,
@@ -68,7 +69,7 @@ def unmask_race(trace: Trace, upto: int | None = None, *, theme: str = "light") 
             row=1,
             col=1,
         )
-        small = {"mode": "markers", "hovertext": hover, "hoverinfo": "text", "y": numbered}
+        small = {"mode": "markers", "hovertext": hover, "hoverinfo": "text", "y": lettered}
         filled = {"color": ink["draft"], "symbol": "circle", "size": 9, "line": {"color": ink["draft-ink"], "width": 1}}
         hollow = {"color": ink["target-edge"], "symbol": "diamond-open", "size": 10, "line": {"width": 2}}
         for column, panel, name, marker in (
@@ -82,11 +83,11 @@ def unmask_race(trace: Trace, upto: int | None = None, *, theme: str = "light") 
             figure.add_scatter(
                 x=[row[column] for row in table], name=name, marker=marker, showlegend=shown, row=1, col=panel, **small
             )
-        figure.update_xaxes(title="tokens a forward", row=1, col=1)
+        figure.update_xaxes(title="tokens a forward", domain=SPANS[0], row=1, col=1)
         figure.update_yaxes(title="places as written one by one", tickformat=".0%", range=[-0.05, 1.12], row=1, col=1)
         titles = {2: "tokens a forward", 3: "nats", 4: "whole lines parse"}
         for panel, title in titles.items():
-            figure.update_xaxes(title=title, rangemode="tozero", row=1, col=panel)
+            figure.update_xaxes(title=title, rangemode="tozero", domain=SPANS[panel - 1], row=1, col=panel)
             figure.update_yaxes(autorange="reversed", showticklabels=panel == 2, row=1, col=panel)
         figure.update_xaxes(range=[-0.05, 1.05], tickformat=".0%", row=1, col=4)
         words = _words(table, notes["rule"])
@@ -98,13 +99,13 @@ def unmask_race(trace: Trace, upto: int | None = None, *, theme: str = "light") 
     return figure
 
 
-def _numbers(table: list[tuple]) -> list[str]:
-    """The number written at each point; points that lie on each other share one list, at the first of them."""
+def _letters(table: list[tuple]) -> list[str]:
+    """The letter written at each point; points that lie on each other share one list, at the first of them."""
     spots: dict[tuple, list[int]] = {}
-    for number, row in enumerate(table, 1):
+    for number, row in enumerate(table):
         spots.setdefault((round(row[2], 1), round(row[4], 1)), []).append(number)
-    firsts = {numbers[0]: ", ".join(map(str, numbers)) for numbers in spots.values()}
-    return [firsts.get(number, "") for number in range(1, len(table) + 1)]
+    firsts = {same[0]: " ".join(LETTERS[number] for number in same) for same in spots.values()}
+    return [firsts.get(number, "") for number in range(len(table))]
 
 
 def _said(row: tuple) -> str:

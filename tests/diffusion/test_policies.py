@@ -402,14 +402,23 @@ def test_adaptive_blocks_end_at_a_predicted_delimiter_and_fill_the_text(pair):
     assert ended or reached == ROOM
 
 
+@pytest.mark.parametrize("method", [Ccd(block=8), Ccd(form="code"), Credit(), MaskedDiffusion(rule="static", measure="entropy")])
+def test_the_confidence_told_is_a_probability(pair, method):
+    """Whatever the method ranks places by; charts draw it on a scale from 0 to 1."""
+    for step in decode(pair, method).steps:
+        told = dict(zip(step.notes["places"], step.notes["confidence"]))
+        assert all(0 <= one <= 1 for one in told.values())
+        assert [told[place] for place in step.at] == pytest.approx([math.exp(one.logprob) for one in step.beliefs], abs=1e-4)
+
+
 # -- P181 FreeDave ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("tokens", [1, 2, 3])
-@pytest.mark.parametrize("drafts", [1, 2, 8])
+@pytest.mark.parametrize("ahead", [1, 2, 8])
 @pytest.mark.parametrize("block", [6, 24])
-def test_freedave_is_static_decoding_in_fewer_forwards(pair, tokens, drafts, block):
-    mine = decode(pair, FreeDave(drafts=drafts, tokens=tokens, block=block))
+def test_freedave_is_static_decoding_in_fewer_forwards(pair, tokens, ahead, block):
+    mine = decode(pair, FreeDave(ahead=ahead, tokens=tokens, block=block))
     theirs = decode(pair, MaskedDiffusion(rule="static", tokens=tokens, block=block))
     assert mine.ids == theirs.ids
     order = iter(commits(theirs))
@@ -419,11 +428,11 @@ def test_freedave_is_static_decoding_in_fewer_forwards(pair, tokens, drafts, blo
         assert step.emitted == [token for _, ids in rounds for token in ids]
     assert next(order, None) is None
     forwards, static = mine.cost.target_forwards, theirs.cost.target_forwards
-    assert forwards == static if drafts == 1 else forwards <= static
+    assert forwards == static if ahead == 1 else forwards <= static
 
 
 def test_freedave_gains_somewhere(pair):
-    mine, theirs = (decode(pair, method).cost.target_forwards for method in (FreeDave(drafts=8), MaskedDiffusion(rule="static")))
+    mine, theirs = (decode(pair, method).cost.target_forwards for method in (FreeDave(ahead=8), MaskedDiffusion(rule="static")))
     assert mine < theirs
 
 

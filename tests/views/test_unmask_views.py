@@ -175,11 +175,13 @@ def test_the_released_rule_shows_its_buffer():
 @LOOKS
 def test_the_exit(look):
     trace = filled("prophet")
-    assert VIEWS["prophet_exit"](trace, 2, theme=look).layout.meta["words"].startswith("No exit in 2 of 6 rounds; it was closest at round 2")
+    words = VIEWS["prophet_exit"](trace, 2, theme=look).layout.meta["words"]
+    assert words.startswith("No exit in 2 of 6 rounds; it was closest at round 2")
     trace.steps[-1].notes["reasons"] = ["settled"] * 3
     figure = VIEWS["prophet_exit"](trace, theme=look)
     found = series(figure)
-    assert list(found["lead"].y) == [1.0, 7.0, 5.5] and (list(found["takes the rest"].x), list(found["takes the rest"].y)) == ([3], [5.5])
+    assert list(found["lead"].y) == [1.0, 7.0, 5.5]
+    assert (list(found["takes the rest"].x), list(found["takes the rest"].y)) == ([3], [5.5])
     assert list(found["bound"].x) == [0.5, 2.5, 2.5, 5.5, 5.5, 6.5] and list(found["bound"].y) == [7.5, 7.5, 5.0, 5.0, 2.5, 2.5]
     assert "3 places are taken at once" in figure.layout.meta["words"]
 
@@ -192,7 +194,8 @@ def test_borders(look):
     assert list(found["round 2"].y) == [None, 0.8, 0.6, 0.7, 0.3, 0.9] and list(found["round 1"].y)[0] == 0.95
     assert list(found["ends at a delimiter"].x) == [3.5, 3.5, None] and "ends by default" not in found
     assert [shape.x0 for shape in figure.layout.shapes] == [1.5, 3.5, 5.5], "0.4 to 0.8, 0.92 to 0.7, 0.2 to 0.9"
-    assert "So far 2 times a sure place waited outside the block, and 1 places" in figure.layout.meta["words"]
+    words = figure.layout.meta["words"]
+    assert words.endswith("sure but outside the block, 2; premature, filled below tau, 1.") and "swing: 3" in words
 
 
 @LOOKS
@@ -248,7 +251,7 @@ def test_any_order(raced, look):
         ("any order", 3, 1), ("any order", 1, 1), ("any order", 2, 2),
     }  # fmt: skip
     assert rows_of("any_order", raced)[3] == ("any order, 4", 1, 3, "↵", "any order")
-    assert "drafted, checked 3, any order, 4 3." in figure.layout.meta["words"] and "<b>" not in figure.to_json()
+    assert "drafted, checked: 3 in 2; any order, 4: 3 in 2." in figure.layout.meta["words"] and "<b>" not in figure.to_json()
     assert VIEWS["any_order"](raced, 0, theme=look).layout.meta["words"] == "Nothing is written yet."
 
 
