@@ -21,8 +21,8 @@ from labkit.bench import contenders as common
 from labkit.diffusion.freedave import FreeDave
 from labkit.diffusion.ground import State, Unmask, predictor_of
 from labkit.diffusion.lists import LENGTH, draw, length, valid
-from labkit.diffusion.parallel_cost import trained
 from labkit.diffusion.masked import MaskedDiffusion
+from labkit.diffusion.parallel_cost import trained
 from labkit.diffusion.unmask_race import RULE, UnmaskRace
 from labkit.law import Law
 from labkit.lm import Session
