@@ -49,9 +49,9 @@ def unmask_map(trace: Trace, upto: int | None = None, *, theme: str = "light") -
     steps, width = read.steps(trace, upto), room(trace)
     count, text = len(steps), final(trace, upto)
     lowest = max(count, min(FEWEST, width)) + 0.5
-    x = {"title": "place behind the prompt", "range": [0.5, width + 0.5], "showgrid": False}
+    x = {"range": [0.5, width + 0.5], "showgrid": False}
     y = {"title": "round", "range": [lowest, 0.5], "showgrid": False}
-    words, height = "No round yet: every place is a mask.", 380
+    words = "No round yet: every place is a mask."
     if steps:
         z: list[list] = [[None] * width for _ in steps]
         guesses: list[list] = [[None] * width for _ in steps]
@@ -102,12 +102,12 @@ def unmask_map(trace: Trace, upto: int | None = None, *, theme: str = "light") -
             x |= {"tickvals": list(range(1, width + 1)), "ticktext": shown, "tickangle": -90, "tickfont": font}
         fewer = count / len(text)
         words = (
-            f"{len(text)} of {width} places became final in {count} rounds: {fewer:.2f} rounds a place. A column is a place; "
-            "its colour says how sure the guess was, its mark why it became final, and a box is a block."
+            f"{len(text)} of {width} places in {count} rounds: {fewer:.2f} rounds a place. A column is a place behind the prompt, "
+            "its colour how sure the guess was; a box is a block."
         )
     figure.update_layout(
         title="Which place was sure, and when?",
-        meta={"words": words, "height": height, "wide": True},
+        meta={"words": words, "height": 212, "wide": True},
         xaxis=x,
         yaxis=y,
         showlegend=True,

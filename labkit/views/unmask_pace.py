@@ -68,9 +68,9 @@ def unmask_pace(trace: Trace, upto: int | None = None, *, theme: str = "light") 
             )
     figure.update_layout(
         title="How many tokens does a forward bring?",
-        meta={"words": words, "height": 270},
+        meta={"words": words, "height": 108},
         xaxis={"title": "round"},
-        yaxis={"title": "places that became final", "rangemode": "tozero", "dtick": 1 + max(map(_height, table), default=1) // 6},
+        yaxis={"title": "places", "rangemode": "tozero", "dtick": 1 + max(map(_height, table), default=1) // 6},
         barmode="stack",
         bargap=0.15,
     )
