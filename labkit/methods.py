@@ -127,7 +127,7 @@ def transform_info(cls: type[Transform]) -> TransformInfo:
 
 def build_method(name: str, knobs: dict) -> Method:
     """The method or study `name` with checked knobs. Raises `KnobError`."""
-    methods = all_methods() | all_studies()
+    methods = registered(Method)
     if name not in methods:
         raise KnobError(f"There is no method {name!r}: choose one of {', '.join(sorted(methods))}.")
     return build(methods[name], knobs)

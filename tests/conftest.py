@@ -113,3 +113,17 @@ def traced():
         return whole
 
     return trace
+
+
+@pytest.fixture(scope="session")
+def once(traced):
+    """As `traced`, for runs that several tests look at and none changes: each is made once."""
+    known: dict[tuple, Trace] = {}
+
+    def trace(pair, method: str, **more) -> Trace:
+        key = pair.target_name, pair.draft_name, str(pair.target.dtype), pair.target.context, method, repr(more)
+        if key not in known:
+            known[key] = traced(pair, method, **more)
+        return known[key]
+
+    return trace

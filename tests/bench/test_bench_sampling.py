@@ -1,9 +1,11 @@
 """The sampling bench: its counts are the traces', every transform has its row, and evaluations are added up; never a time."""
 
 import json
+from functools import partial
 
 import pytest
 
+from labkit.bench import sampling
 from labkit.bench.contenders import Answer, Contender, of_theme, tally
 from labkit.bench.sampling import SIZES, TURNED, bench, constraints, rows, transforms
 from labkit.methods import all_transforms, method_info
@@ -23,7 +25,9 @@ def test_every_transform_has_a_row_and_none_is_off():
     assert next(row for row in found if row["name"] == "top-p")["vs_top-p_50"] == 1.0
 
 
-def test_counts_are_those_of_the_traces(shipped32, traced):
+def test_counts_are_those_of_the_traces(shipped32, traced, monkeypatch):
+    monkeypatch.setattr(sampling, "transforms", partial(transforms, repeats=1))  # their times are not what is asked for
+    monkeypatch.setattr(sampling, "constraints", partial(constraints, texts=1))  # and these are counted further down
     result = bench(shipped32, PROMPTS, TOKENS, (TEMPERATURE,))
     table = {row["name"]: row for row in result["sections"][0]["rows"]}
     assert set(table) | set(result["left_out"]) == set(of_theme("sampling")) >= {"plain"}
@@ -37,6 +41,7 @@ def test_counts_are_those_of_the_traces(shipped32, traced):
     assert plain["target_forwards"] == sum(trace.cost.target_forwards for trace in traces) / tokens
     assert plain["target_tokens"] == sum(trace.cost.target_tokens for trace in traces) / tokens
     assert {f"ms_{size}" for size in SIZES} <= set(result["transforms"][0])
+    assert {row["name"] for row in result["constraints"]} == set(SHIPPED)
     json.dumps(result)
 
 

@@ -34,14 +34,16 @@ def out_of_function(pair, context: list[int], way: list[int]) -> bool:
     return way[-1] in pair.ends or (before[-1:] == "\n" and after[len(before) :][:1] != "\n")
 
 
-def scored(pair, context: list[int], first: int, knobs: AdaDec) -> float:
-    """The score of one first token, without a tree: every forward reads the whole text anew."""
-    logprob = Session(pair.target, context).logits.log_softmax(-1)[first].item()
-    way, total = [first], logprob
-    while len(way) <= knobs.lookahead and not out_of_function(pair, context, way):
-        logs = Session(pair.target, context + way).logits.log_softmax(-1)
-        way.append(int(logs.argmax()))
-        total += logs.max().item()
+def scored(pair, context: list[int], way: list[int], knobs: AdaDec) -> float:
+    """The score of a branch, which must be the greedy text behind its first token up to where it should end.
+
+    Without a tree, a batch or a cache: one forward reads the whole text anew.
+    """
+    logs = Session(pair.target, context + way).prompt_logits()[len(context) - 1 : -1].log_softmax(-1)
+    assert way[1:] == logs[1:].argmax(-1).tolist()
+    ends = [out_of_function(pair, context, way[:length]) for length in range(1, len(way) + 1)]
+    assert not any(ends[:-1]) and (ends[-1] or len(way) == knobs.lookahead + 1)
+    total = logs[range(len(way)), way].sum().item()
     return total / len(way) if knobs.normalise else total
 
 
@@ -69,8 +71,8 @@ def test_a_pause_takes_the_best_of_all_scores(knobs, shipped64, prompts):
             assert (entropy >= 1.0) == ("branches" in step.notes)
             if "branches" in step.notes:
                 first = logs.topk(method.branches).indices.tolist()
-                scores = [scored(shipped64, context, token, method) for token in first]
                 assert [way["tokens"][0] for way in step.notes["branches"]] == first
+                scores = [scored(shipped64, context, way["tokens"], method) for way in step.notes["branches"]]
                 assert [way["score"] for way in step.notes["branches"]] == pytest.approx(scores, abs=1e-5)
                 assert step.emitted == [first[scores.index(max(scores))]]
                 assert step.notes["tokens"] == [way["tokens"] for way in step.notes["branches"]]
@@ -87,7 +89,7 @@ def test_every_style_of_model(style):
     pair, context = tiny_models.letters_pair(style), [1, 2]
     method, changed = AdaDec(threshold=BY_HAND, tau=0.0, branches=4, lookahead=3), 0
     for step in decoded(pair, context, method, 8):
-        scores = [scored(pair, context, way["tokens"][0], method) for way in step.notes["branches"]]
+        scores = [scored(pair, context, way["tokens"], method) for way in step.notes["branches"]]
         assert [way["score"] for way in step.notes["branches"]] == pytest.approx(scores, abs=1e-5)
         assert step.notes["kept"] == scores.index(max(scores))
         changed += step.notes["kept"] != 0

@@ -23,10 +23,10 @@ def law(size=4096, spread=3.0):
 
 
 @pytest.mark.parametrize("knobs", [{"r": 0.0}, {"r": 1.0, "w1": 0.0, "f": 0.0}, {"r": 0.9, "w1": 0.0, "f": 0.0}], ids=str)
-def test_off_is_greedy(knobs, shipped64, traced):
+def test_off_is_greedy(knobs, shipped64, traced, once):
     for task in TASKS:
         ask = {"prompt": task.prompt, "max_new_tokens": 24}
-        assert traced(shipped64, "uscd", knobs=knobs, **ask).ids == traced(shipped64, "plain", **ask).ids
+        assert traced(shipped64, "uscd", knobs=knobs, **ask).ids == once(shipped64, "plain", **ask).ids
 
 
 def test_off_is_greedy_in_every_style(tiny_pair, traced):
@@ -37,13 +37,13 @@ def test_off_is_greedy_in_every_style(tiny_pair, traced):
 
 
 @pytest.mark.parametrize("w1", [-0.99, -0.7, 0.0])
-def test_the_same_law_twice_changes_no_favourite(w1, shipped64, traced):
+def test_the_same_law_twice_changes_no_favourite(w1, shipped64, traced, once):
     """A prompt without examples, or with all of them kept, is its own lame prompt."""
     bare = without_examples(TASKS[0].prompt)
     for prompt, keep in ((bare, 0), (TASKS[1].prompt, 2)):
         ask = {"prompt": prompt, "max_new_tokens": 24}
         trace = traced(shipped64, "uscd", knobs={"r": 1.0, "w1": w1, "keep": keep}, **ask)
-        assert trace.ids == traced(shipped64, "plain", **ask).ids
+        assert trace.ids == once(shipped64, "plain", **ask).ids
         assert all(step.notes["P"] == pytest.approx(step.notes["P'"]) for step in trace.steps)
     p = law()
     assert int(contrast(p, p, w1, 0.67).argmax()) == int(p.argmax())

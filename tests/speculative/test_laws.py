@@ -1,12 +1,17 @@
 """Above temperature 0: what every lossless method writes has exactly the target's law, and broken ones are caught.
 
 Five letters, so that the law of the first three tokens can be enumerated; thousands of seeds against it, by chi-square.
+A third of the seeds are looked at first: p > 0.2 is believed, as it is for four of five right methods; all others must stand
+with all seeds (p > 0.001). That halves the cost and lets hardly more slip through: of the methods that are broken on purpose
+the least broken has p = 0.00001 at the first look, 2e-20 with all seeds. `make test THOROUGH=1` draws all seeds of all.
 """
 
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, replace
+from typing import Iterator
 
 import pytest
 import tiny_models
@@ -28,7 +33,8 @@ from labkit.speculative.stopping import judge
 from labkit.trace import Setting, Tree
 
 LETTERS, PROMPT, TOKENS, SEEDS = 5, [1, 2, 3, 1, 2], 3, 2000
-FEWER = 1500  # enough to catch what is broken
+BELIEVED, RIGHT, BROKEN = 0.2, 1e-3, 1e-6  # p above the first at the first look, or above the second with all; below the third
+THOROUGH = bool(os.environ.get("LABKIT_THOROUGH"))
 SLOW = {"online-sd": 600}  # seeds of a method that trains in every run
 LAWS = {"temperature 1": (1.0, []), "0.7, top-p 0.9": (0.7, [Setting("top-p", {"p": 0.9})])}
 SMALL = {  # rows of the matrix have at most five letters, and nothing was counted for them
@@ -109,28 +115,47 @@ def write(session, method, seed) -> tuple[int, ...]:
     return tuple(out[:TOKENS])
 
 
-def p_value(pair, make, name: str, texts: dict, seeds: int = SEEDS) -> float:
-    """Chi-square of `seeds` runs over all texts expected at least five times; the others are pooled."""
+def looks(pair, made, name: str, texts: dict, seeds: int = SEEDS) -> Iterator[float]:
+    """The p-value of a third of `seeds` runs of the method `made`, then of all of them."""
     law, counts = build_law(*LAWS[name]), dict.fromkeys(texts, 0)
-    draft = Session(pair.draft, PROMPT, law) if make().drafts == "model" else None
+    draft = Session(pair.draft, PROMPT, law) if made.drafts == "model" else None
     session = Session(pair.target, PROMPT, law, draft)
     for model in filter(None, (session, draft)):
         model.prompt_logits()
-    for seed in range(seeds):
-        counts[write(session, make(), seed)] += 1
     frequent = [text for text, share in texts.items() if share * seeds >= 5]
-    seen, due = [counts[text] for text in frequent], [texts[text] * seeds for text in frequent]
-    assert all(counts[text] == 0 for text, share in texts.items() if share == 0), "a text the law forbids was written"
     assert len(frequent) >= 15, "a law this narrow tests nothing"
-    if (rest := seeds - sum(due)) > 1:
-        seen, due = [*seen, seeds - sum(seen)], [*due, rest]
+    for seed in range(seeds):
+        counts[write(session, replace(made), seed)] += 1
+        if seed + 1 in (seeds // 3, seeds):
+            yield p_value(counts, texts, frequent)
+
+
+def p_value(counts: dict, texts: dict, frequent: list) -> float:
+    """Chi-square of what was counted, over the frequent texts; the others are pooled."""
+    assert all(counts[text] == 0 for text, share in texts.items() if share == 0), "a text the law forbids was written"
+    runs = sum(counts.values())
+    seen, due = [counts[text] for text in frequent], [texts[text] * runs for text in frequent]
+    if (rest := runs - sum(due)) > 1:
+        seen, due = [*seen, runs - sum(seen)], [*due, rest]
     return chisquare(seen, due, sum_check=False).pvalue
+
+
+def keeps_the_law(*case, **more) -> bool:
+    """Believed at the first look, or right with all seeds."""
+    found = looks(*case, **more)
+    return next(found) > BELIEVED and not THOROUGH or next(found) > RIGHT
+
+
+def is_caught(*case, **more) -> bool:
+    """Not believed at the first look; broken beyond doubt there, or with all seeds."""
+    found = looks(*case, **more)
+    first = next(found)
+    return first < BELIEVED and (first < BROKEN or next(found) < BROKEN)
 
 
 @pytest.mark.parametrize(("method", "knobs", "law"), CASES, ids=str)
 def test_the_law_is_kept(method, knobs, law, pair, exact):
-    seeds = SLOW.get(method, SEEDS)
-    assert p_value(pair, lambda: build_method(method, knobs), law, exact(law), seeds) > 1e-3
+    assert keeps_the_law(pair, build_method(method, knobs), law, exact(law), seeds=SLOW.get(method, SEEDS))
 
 
 @dataclass
@@ -148,7 +173,7 @@ class Stocked(Aded):
 
 @pytest.mark.parametrize("law", LAWS)
 def test_a_searched_tree_keeps_the_law(law, pair, exact):
-    assert p_value(pair, lambda: Stocked(simulations=30, depth=3), law, exact(law)) > 1e-3
+    assert keeps_the_law(pair, Stocked(simulations=30, depth=3), law, exact(law))
 
 
 def test_drafts_are_sometimes_refused(pair):
@@ -206,8 +231,9 @@ class AsIfDrawn(Stocked):
 
 
 def test_searched_drafts_tested_as_if_drawn_are_caught(pair, exact):
-    make = lambda: AsIfDrawn(simulations=30, depth=3)  # noqa: E731
-    assert p_value(pair, make, "temperature 1", exact("temperature 1"), FEWER) < 1e-6
+    assert is_caught(pair, AsIfDrawn(simulations=30, depth=3), "temperature 1", exact("temperature 1"))
+
+
 class Regretful(SpecDecPlusPlus):
     """Judges the newest token too, and drops it where the risk is above the line: the stop comes after the draw."""
 
@@ -230,14 +256,11 @@ def test_sampling_without_the_residual_is_caught(pair, exact, monkeypatch):
             return getattr(verify, name)
 
     monkeypatch.setattr("labkit.speculative.ground.verify", Verify())
-    assert (
-        p_value(pair, lambda: build_method("chain", {"length": 3}), "temperature 1", exact("temperature 1"), FEWER)
-        < 1e-6
-    )
+    assert is_caught(pair, build_method("chain", {"length": 3}), "temperature 1", exact("temperature 1"))
 
 
 def test_dropped_drafts_are_caught(pair, exact):
-    assert p_value(pair, lambda: Forgetful(length=3), "temperature 1", exact("temperature 1"), FEWER) < 1e-6
+    assert is_caught(pair, Forgetful(length=3), "temperature 1", exact("temperature 1"))
 
 
 @dataclass
@@ -250,13 +273,11 @@ class Unwarped(DEL):
 
 
 def test_an_exit_that_hides_its_law_is_caught(pair, exact):
-    make = lambda: Unwarped(policy="fixed", layer=1, length=3)  # noqa: E731
-    assert p_value(pair, make, "temperature 1", exact("temperature 1"), FEWER) < 1e-6
+    assert is_caught(pair, Unwarped(policy="fixed", layer=1, length=3), "temperature 1", exact("temperature 1"))
 
 
 def test_drafts_dropped_by_the_head_are_caught(pair, exact):
-    make = lambda: Regretful(h=0.3, longest=1)  # noqa: E731
-    assert p_value(pair, make, "temperature 1", exact("temperature 1"), FEWER) < 1e-6
+    assert is_caught(pair, Regretful(h=0.3, longest=1), "temperature 1", exact("temperature 1"))
 
 
 def test_rejected_rows_left_in_the_cache_are_caught(pair, exact, monkeypatch):
@@ -264,8 +285,7 @@ def test_rejected_rows_left_in_the_cache_are_caught(pair, exact, monkeypatch):
         self.length = length + len(rows)  # as many rows as should stay, but not the ones that should
 
     monkeypatch.setattr(LlamaCache, "keep", keep)
-    make = lambda: build_method("token-recycling", {"width": 4})  # noqa: E731
-    assert p_value(pair, make, "temperature 1", exact("temperature 1"), FEWER) < 1e-6
+    assert is_caught(pair, build_method("token-recycling", {"width": 4}), "temperature 1", exact("temperature 1"))
 
 
 def test_positions_by_index_are_caught(pair, exact, monkeypatch):
@@ -275,8 +295,7 @@ def test_positions_by_index_are_caught(pair, exact, monkeypatch):
         return tuple(range(1, len(parents) + 1)), real(parents, lead)[1]
 
     monkeypatch.setattr(lm, "_shape", shape)
-    make = lambda: build_method("token-recycling", {"width": 4})  # noqa: E731
-    assert p_value(pair, make, "temperature 1", exact("temperature 1"), FEWER) < 1e-6
+    assert is_caught(pair, build_method("token-recycling", {"width": 4}), "temperature 1", exact("temperature 1"))
 
 
 def test_equal_drafts_tested_once_are_caught(pair, exact):
@@ -284,9 +303,8 @@ def test_equal_drafts_tested_once_are_caught(pair, exact):
         def decide(self, tree, p, laws, rng):
             return verify.k_seq(tree, p, laws, rng, verify.children_of(tree))
 
-    assert p_value(pair, lambda: Merged(count=4, length=2), "temperature 1", exact("temperature 1")) < 1e-6
+    assert is_caught(pair, Merged(count=4, length=2), "temperature 1", exact("temperature 1"))
 
 
 def test_typical_acceptance_is_lossy(pair, exact):
-    make = lambda: build_method("typical", {"length": 2})  # noqa: E731
-    assert p_value(pair, make, "temperature 1", exact("temperature 1"), FEWER) < 1e-6
+    assert is_caught(pair, build_method("typical", {"length": 2}), "temperature 1", exact("temperature 1"))

@@ -10,13 +10,23 @@ from typer.testing import CliRunner
 
 from labkit import parts
 from labkit.models import load_model
-from labkit.train import exits
+from labkit.train import exits, plan
 from labkit.train.command import app
 from labkit.train.exits import ExitTrainer, layer_figures, speak, trail
 from labkit.train.plan import Plan
 
-PLAN = Plan(tokens=4 * 2048, decay_from=2 * 2048, batch=2048, rate=2e-3, seed=1)
+STEP = plan.SHORT_WINDOW  # tokens
+PLAN = Plan(tokens=4 * STEP, decay_from=2 * STEP, batch=STEP, rate=2e-3, seed=1)
 CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def short_windows():
+    """Every window is a short one, and a step has one: whole contexts take four times as long to say the same."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plan, "LONG_WINDOW", STEP)
+        patch.setattr(exits, "BATCH", STEP)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +52,7 @@ def test_a_resumed_run_is_the_same_to_the_bit(trained, token_set, tmp_path):
     for _ in range(2):
         halved.step()
     halved.save(tmp_path / "half")
-    resumed = ExitTrainer(Plan.of(2048 * 50), token_set)
+    resumed = ExitTrainer(Plan.of(STEP * 50), token_set)
     resumed.resume(tmp_path / "half")
     for _ in range(2):
         resumed.step()
@@ -114,10 +124,10 @@ def test_the_whole_path_writes_part_and_card(token_set, tmp_path, monkeypatch):
     monkeypatch.setattr(exits, "write_card", lambda folder: written.update(card=folder))
     monkeypatch.setattr(exits.parts, "save", lambda name, tensors, model, figures: written.update({name: (model, figures)}))
     monkeypatch.setenv("LABKIT_CACHE", str(tmp_path))
-    exits.train_exits(4096, report=lambda line: None)
+    exits.train_exits(2 * STEP, report=lambda line: None)
     model, figures = written["exits"]
     assert model == "lab-target" and written["card"].name == "models"
-    assert figures["training"]["tokens"] == 4096 and "| alpha with the last layer, after | 0.50 |" in figures["card"]
+    assert figures["training"]["tokens"] == 2 * STEP and "| alpha with the last layer, after | 0.50 |" in figures["card"]
     with pytest.raises(ValueError, match="give a budget in tokens"):
         exits.train_exits()
 
