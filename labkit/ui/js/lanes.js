@@ -117,7 +117,7 @@ function makeLanes(store, tip) {
   const page = store.page;
   const prompt = makePrompt(store);
   const branch = makeBranch(store);
-  const legends = page === "entropy" ? [rampLegend()] : [legendKey("acc", "accepted"), legendKey("ref", "refused"), legendKey("gho", page === "acceptance" ? "never tested" : "never reached"), legendKey("tgt", "from the target")];
+  const legends = page === "entropy" ? [rampLegend()] : [legendKey("acc", "accepted"), legendKey("ref", "refused"), legendKey("gho", page === "acceptance" ? "never tested" : "never reached"), legendKey("tgt", "from the target"), legendKey("tgt", "filled in"), legendKey("mask", "not yet")];
   const top = titleRow(STRIP_TITLE[page], prompt.head, page === "entropy" ? null : branch.element, ...legends); // there the bars have the button
   const title = top.querySelector("h2");
   const rows = html("div", { class: "tl-lanes" });
@@ -146,6 +146,9 @@ function makeLanes(store, tip) {
     if (page !== "entropy") {
       const drafts = store.lanes.some((lane) => laneDrafts(store, lane));
       for (const key of legends.slice(0, 3)) hide(key, !drafts); // nothing is drafted, so nothing is accepted or refused
+      const anyOrder = store.lanes.every((lane) => lane.anyOrder); // another model than the target fills such a text
+      hide(legends[3], anyOrder);
+      for (const key of legends.slice(4)) hide(key, !store.lanes.some((lane) => lane.anyOrder));
     }
     prompt.draw();
     branch.draw();
