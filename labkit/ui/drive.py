@@ -19,6 +19,7 @@ WATCH = 1.5  # seconds between two looks whether the engine is still there
 WINDOW = 4  # steps under way while running: enough to hide the wire, few enough that Stop shows nothing stale
 LONGEST_BRANCH = 24  # new tokens of a branch taken at the very end, where there is no length to match
 ENDLESS = 10**9  # steps, more than any study has
+LONG_PROMPT = 2048  # tokens; reading a longer one takes seconds in which nobody gets a step, so plain decoding is not measured
 SILENCE = 0.7  # seconds without a request before plain decoding is measured: a person who steps must not wait behind it
 log = logging.getLogger(__name__)
 
@@ -172,6 +173,8 @@ class Drive(Desk):
         """
         lane = self.lanes[0]
         if lane.trace is None or lane.error or not lane.tokens or lane.request.method == "plain":
+            return
+        if len(lane.trace.opening.prompt_ids) > LONG_PROMPT:
             return
         asked, steps = lane.trace.opening.request, len(lane.trace.steps)
         plain = msgspec.structs.replace(asked, method="plain", knobs={}, prompt="", ids=lane.trace.opening.prompt_ids, keep=[])

@@ -102,8 +102,8 @@ def unmask_map(trace: Trace, upto: int | None = None, *, theme: str = "light") -
             x |= {"tickvals": list(range(1, width + 1)), "ticktext": shown, "tickangle": -90, "tickfont": font}
         fewer = count / len(text)
         words = (
-            f"{len(text)} of {width} places in {count} rounds: {fewer:.2f} rounds a place. A column is a place behind the prompt, "
-            "its colour how sure the guess was; a box is a block."
+            f"{len(text)} of {width} places in {count} rounds: {fewer:.2f} rounds a place. A column is a place behind the "
+            "prompt, its colour how sure the guess was; a box is a block."
         )
     figure.update_layout(
         title="Which place was sure, and when?",
