@@ -33,13 +33,13 @@ def cache_cost(trace: Trace, upto: int | None = None, *, theme: str = "light") -
     for name, place, colour, dash in (
         ("dense", 3, "ink-3", "dot"),
         ("held", 1, "draft", "solid"),
-        ("read", 2, "target-edge", "dash"),
+        ("read from step 2 on", 2, "target-edge", "dash"),  # the first step reads the whole prompt, many times over
     ):
-        hover = [f"step {row[0]}: {row[place]:,.0f} kB {name}" for row in table]
+        hover = [f"step {row[0]}: {row[place]:,.0f} kB {name.split()[0]}" for row in table]
         line = {"color": ink[colour], "dash": dash, "width": 3 if name == "held" else 2}
         figure.add_scatter(
             x=steps,
-            y=[row[place] for row in table],
+            y=[None if place == 2 and row[0] == 1 else row[place] for row in table],
             name=name,
             line=line,
             hovertext=hover,
