@@ -40,6 +40,7 @@ class Method:
     drafts: ClassVar[str] = ""  # "" = proposes nothing, "model" = needs a draft model, "free" = drafts without one
     writes: ClassVar[bool] = True  # False: a study, whose steps emit no text
     charts: ClassVar[tuple[str, ...]] = ()  # names of the views in `labkit.views` that draw its own notes
+    leaf: ClassVar[str] = ""  # of its theme's taxonomy, where that has one; its words stand with the menu that they order
 
     def steps(self, session: Session, rng: torch.Generator) -> Iterator[Step]:
         raise NotImplementedError
@@ -116,7 +117,7 @@ def _summary(cls: type) -> str:
 def method_info(cls: type[Method]) -> MethodInfo:
     """A method as plain data."""
     theme = cls.__module__.split(".")[1]
-    more = (cls.paper, cls.lossless, cls.drafts, cls.charts, not cls.writes)
+    more = (cls.paper, cls.lossless, cls.drafts, cls.charts, not cls.writes, cls.leaf)
     return MethodInfo(cls.name, cls.title, theme, _summary(cls), schema(cls), *more)
 
 

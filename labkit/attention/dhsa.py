@@ -50,6 +50,7 @@ class DHSA(Policy):
     """
 
     name, title, paper = "dhsa", "DHSA", "P056"
+    leaf = "select"
     charts = ("dhsa_cuts", "dhsa_maps", "cache_cost")
     chunk = 16  # queries of a block
     whole = {"budget": 1.0, "cuts": "fixed size"}

@@ -30,6 +30,7 @@ class DoubleSparsity(Policy):
     """
 
     name, title, paper = "double-sparsity", "Double Sparsity", "P024"
+    leaf = "select"
     whole = {"share": 1.0}
     indexed = True
     share: float = knob(0.125, 0.01, 1.0, unit="of the tokens", help="tokens read", step=0.005)

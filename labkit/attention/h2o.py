@@ -20,6 +20,7 @@ class H2O(Scored):
     """
 
     name, title, paper = "h2o", "H2O", "P054"
+    leaf = "evict"
     whole = {"heavy": 0.5, "recent": 0.5}
     beside = ("score", "queries")
     heavy: float = knob(0.1, 0.0, 0.5, unit="of the prompt", help="slots for heavy hitters", step=0.01)

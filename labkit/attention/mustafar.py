@@ -30,6 +30,7 @@ class Mustafar(Stored):
     """
 
     name, title, paper = "mustafar", "Mustafar", "P143"
+    leaf = "elements"
     whole = {"keys": 0.0, "values": 0.0}
     keys: float = knob(0.7, 0.0, 0.95, label="Sparsity of keys", help="share of numbers set to zero", step=0.05)
     values: float = knob(0.7, 0.0, 0.95, label="Sparsity of values", help="share of numbers set to zero", step=0.05)

@@ -127,6 +127,7 @@ class PrefixKV(Scored, Budgeted):
     """
 
     name, title, paper = "prefix-kv", "PrefixKV", "P153"
+    leaf = "layers"
     budget: float = knob(0.4, 0.05, 1.0, unit="of the prompt", help="kept, mean over layers", step=0.05)
     allocation: str = knob("PrefixKV", choices=SPLITS, help="how layers share the budget")
     searched: str = knob("this text", choices=("this text", "averaged"), label="Searched on", help="or ten training texts")

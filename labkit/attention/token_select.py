@@ -26,6 +26,7 @@ class TokenSelect(Policy):
     """
 
     name, title, paper = "token-select", "TokenSelect", "P020"
+    leaf = "select"
     chunk = 32
     whole = {"count": 4096}
     count: int = knob(64, 8, 4096, unit="tokens", help="read from the middle", scale="log")

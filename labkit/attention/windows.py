@@ -16,6 +16,7 @@ class Dense(Policy):
     """Everything is kept and read: plain attention, through the loop of the policies."""
 
     name, title = "dense", "Dense attention"
+    leaf = "whole"
 
 
 @dataclass
@@ -23,6 +24,7 @@ class Window(Budgeted):
     """A sliding window: only the newest tokens are kept."""
 
     name, title = "window", "Sliding window"
+    leaf = "static"
 
     def order(self, layer, slots):
         return slots.positions.double()
@@ -33,6 +35,7 @@ class Sinks(Budgeted):
     """The first tokens and the newest ones: the first draw attention whatever they say (StreamingLLM, Xiao et al. 2024)."""
 
     name, title = "sinks", "Sinks and window"
+    leaf = "static"
     sinks: int = knob(4, 0, 64, unit="tokens", help="kept from the beginning")
 
     def order(self, layer, slots):
@@ -45,6 +48,7 @@ class Random(Budgeted):
     """Slots drawn by lot, and the newest token: what any cleverer choice must beat."""
 
     name, title = "random", "Random slots"
+    leaf = "static"
 
     def begin(self, spec):
         super().begin(spec)

@@ -58,6 +58,7 @@ class ZipCache(Stored):
     """
 
     name, title, paper = "zipcache", "ZipCache", "P049"
+    leaf = "bits"
     whole = {"high": "whole", "low": "whole"}
     salient: float = knob(0.6, 0.0, 1.0, unit="of the tokens", help="which get more bits", step=0.05)
     high: str = knob("4", choices=("2", "4", "8", "whole"), label="Bits, salient", help="for each number")

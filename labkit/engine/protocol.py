@@ -25,6 +25,7 @@ class MethodInfo(msgspec.Struct, omit_defaults=True):
     drafts: str = ""  # "" = proposes no tokens, "model" = needs a draft model, "free" = drafts without one
     charts: tuple[str, ...] = ()  # the views that draw its own notes
     study: bool = False  # an experiment over many runs: its steps emit no text
+    leaf: str = ""  # of its theme's taxonomy, where that has one: menus are in its order
 
 
 class TransformInfo(msgspec.Struct, omit_defaults=True):

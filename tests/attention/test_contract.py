@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import islice
 
 import pytest
@@ -13,6 +14,7 @@ from labkit.knobs import build
 from labkit.law import Law
 from labkit.lm import Session
 from labkit.methods import all_methods
+from labkit.paths import PACKAGE
 
 POLICIES = {name: cls for name, cls in all_methods().items() if issubclass(cls, Policy)}
 PROMPT = torch.randint(64, 4096, (60,), generator=torch.Generator().manual_seed(3)).tolist()
@@ -150,3 +152,11 @@ def test_comparing_is_no_part_of_the_cost(runner):
     alone, bare = decode(runner, POLICIES["window"](compare=False))
     assert alone.seconds_aside == 0 and [step.emitted for step in bare] == [step.emitted for step in steps]
     assert "kl" in steps[0].notes and "kl" not in bare[0].notes
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_the_menu_knows_its_leaf(name):
+    """Every policy stands in the survey's taxonomy (P083), and the menu has words for it."""
+    words = (PACKAGE / "ui" / "js" / "knobs.js").read_text(encoding="utf-8")
+    leaves = re.findall(r"(\w+): \"Cache: ", words)
+    assert POLICIES[name].leaf in leaves

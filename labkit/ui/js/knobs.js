@@ -15,6 +15,12 @@ const SAMPLING_KNOBS = [
 const FIRST_SAMPLING = ["temperature", "top-k", "top-p", "min-p"]; // of the entropy page, the others are behind "more"
 const FIRST_OF_GUEST = ["temperature", "top-h", "top-p", "min-p"]; // where it stands under another bench: a lesson on cuts
 const SEED_KNOB = { name: "seed", label: "Seed", kind: "int", low: 0, high: 999, step: 1, help: "same seed, same trace" };
+// The leaves of a survey of cache management (P083), in its order, and one it lacks: single numbers left out.
+const LEAF_WORDS = {
+  whole: "Cache: nothing forgotten", static: "Cache: tokens kept by rule", evict: "Cache: tokens evicted", select: "Cache: tokens selected",
+  layers: "Cache: budget by layer", bits: "Cache: fewer bits", elements: "Cache: fewer numbers",
+};
+const leafPlace = (one) => Object.keys(LEAF_WORDS).indexOf(one.leaf ?? "");
 const LENGTH_KNOB = { name: "max_new_tokens", label: "New tokens", kind: "int", low: 8, high: 256, step: 8, help: "where Run stops" };
 const COLOUR_KNOB = { name: "colour", label: "Colour the strip by", kind: "choice", choices: ["entropy", "probability", "rank", "source"], help: "the foot of each token repeats it as a length" };
 const ROW_KNOBS = 3; // of a method, where the knobs stand in one row
@@ -142,8 +148,10 @@ function makeKnobs(store, live) {
   function methodPicker() {
     const methods = store.engine?.methods.filter((one) => !one.study && (store.page !== "acceptance" || one.drafts)) ?? [];
     if (methods.length < 2) return null;
+    const themes = [...new Set(methods.map((one) => one.theme))];
+    methods.sort((a, b) => themes.indexOf(a.theme) - themes.indexOf(b.theme) || leafPlace(a) - leafPlace(b));
     const words = Object.fromEntries(methods.map((one) => [one.name, one.lossless ? one.title : `${one.title} (${one.theme === "speculative" ? "lossy" : "another law"})`]));
-    const knob = { name: "method", label: "Method", kind: "choice", choices: methods.map((one) => one.name), groups: Object.fromEntries(methods.map((one) => [one.name, THEME_WORDS[one.theme] ?? one.theme])), help: "" };
+    const knob = { name: "method", label: "Method", kind: "choice", choices: methods.map((one) => one.name), groups: Object.fromEntries(methods.map((one) => [one.name, LEAF_WORDS[one.leaf] ?? THEME_WORDS[one.theme] ?? one.theme])), help: "" };
     return put(knob, () => lane().wish.method, (name) => store.actions.wish({ method: name, knobs: {} }, true), true, words);
   }
 
