@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from typing import Any, Callable
+from typing import Any, Callable, Iterator, Mapping
 
 import plotly.graph_objects as go
 
@@ -23,13 +23,28 @@ HELPERS = {"boxes", "columns", "cuts", "export", "layout", "read", "samplers", "
 HELPERS |= {"shares", "table", "text", "theme", "turns", "unmasking"}
 
 
-def _found() -> dict[str, Callable[..., go.Figure]]:
-    """The views: every module here but the helpers holds one function of its own name."""
-    names = [module.name for module in pkgutil.iter_modules(__path__) if module.name not in HELPERS]
-    return {name: getattr(importlib.import_module(f"{__name__}.{name}"), name) for name in names}
+class _Views(Mapping[str, Callable[..., go.Figure]]):
+    """The views by name, each imported when it is first asked for: a page draws a few of them.
+
+    Every module here but the helpers holds one function of its own name.
+    """
+
+    def __init__(self):
+        self._names = [module.name for module in pkgutil.iter_modules(__path__) if module.name not in HELPERS]
+
+    def __getitem__(self, name: str) -> Callable[..., go.Figure]:
+        if name not in self._names:
+            raise KeyError(name)
+        return getattr(importlib.import_module(f"{__name__}.{name}"), name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
 
 
-VIEWS: dict[str, Callable[..., go.Figure]] = _found()
+VIEWS = _Views()
 
 __all__ = ["VIEWS", "figure", "view"]
 
