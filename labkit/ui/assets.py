@@ -12,6 +12,7 @@ COMMENTS = re.compile(r"^ *(?://[^\n]*|/\*\*.*?\*/ *)$", re.DOTALL | re.MULTILIN
 HERE = Path(__file__).parent
 ENTRANCES = ("bench", "ribbon", "welcome")  # the files that end in `export default`, one a widget
 NEEDS = {"welcome": ("marks", "looks"), "ribbon": ("knobs", "line", "looks", "marks", "panel")}  # of the bench's files
+OWN = {"ribbon": "65-ribbon", "welcome": "75-welcome"}  # style sheets that one widget alone needs
 LOADER = """
 const packed = Uint8Array.from(atob("{packed}"), (letter) => letter.charCodeAt(0));
 const text = await new Response(new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
@@ -52,15 +53,16 @@ export default {
 # The style sheet travels with the script, where it is packed; a newer script of the same page brings the newer one.
 DRESS = """
 {{
-  const sheet = document.getElementById("labkit-css") ?? document.head.appendChild(document.createElement("style"));
-  Object.assign(sheet, {{ id: "labkit-css", textContent: {css} }});
+  const sheet = document.getElementById("{id}") ?? document.head.appendChild(document.createElement("style"));
+  Object.assign(sheet, {{ id: "{id}", textContent: {css} }});
 }}
 """
 
 
 def module(entrance: str) -> str:
-    """What the page gets: `script(entrance)` and `styles()`, packed to two fifths of their size."""
-    whole = DRESS.format(css=json.dumps(styles())) + script(entrance)
+    """What the page gets: `script(entrance)` and its styles, packed to two fifths of their size."""
+    sheets = {"labkit-css": styles(), **({f"labkit-css-{entrance}": styles(entrance)} if entrance in OWN else {})}
+    whole = "".join(DRESS.format(id=id, css=json.dumps(css)) for id, css in sheets.items()) + script(entrance)
     return LOADER.format(packed=base64.b64encode(gzip.compress(whole.encode(), mtime=0)).decode())
 
 
@@ -73,9 +75,12 @@ def script(entrance: str) -> str:
     return _lean(COMMENTS.sub("", whole))
 
 
-def styles() -> str:
-    """One style sheet: all of `css/`, in the order of the numbers their names begin with; without comments and indents."""
-    whole = "\n".join(path.read_text(encoding="utf-8") for path in sorted((HERE / "css").glob("*.css")))
+def styles(entrance: str = "") -> str:
+    """One style sheet, without comments and indents: what all pages share of `css/`, in the order of the numbers that the names
+    begin with; or what `entrance` has of its own."""
+    files = sorted((HERE / "css").glob(f"{OWN.get(entrance, '*')}.css"))
+    files = [path for path in files if entrance or path.stem not in OWN.values()]
+    whole = "\n".join(path.read_text(encoding="utf-8") for path in files)
     return _lean(re.sub(r"/\*.*?\*/", "", whole, flags=re.DOTALL))
 
 
