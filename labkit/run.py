@@ -88,6 +88,7 @@ def run(pair: Pair, request: Request, method: Method | None = None) -> Iterator[
     yield opening
 
     written: dict[int, int] = {}  # token by place behind the prompt
+    masks = False  # does the method fill a text of masks?
     steps = method.steps(session, rng)
     try:
         while True:
@@ -97,9 +98,10 @@ def run(pair: Pair, request: Request, method: Method | None = None) -> Iterator[
                 step = next(steps, None)
             if step is None:  # a study has shown what it had to show, or a text with masks has none left
                 new, ended = _text(written, pair.ends)
-                yield Closing(("end of text" if ended else "length") if method.writes else "done", pair.vocabulary.decode(new))
+                yield Closing(("end of text" if ended else "length") if masks else "done", pair.vocabulary.decode(new))
                 return
-            reason = "" if step.at else _trim(step, request.max_new_tokens - len(written), pair.ends)
+            masks = step.at is not None
+            reason = "" if masks else _trim(step, request.max_new_tokens - len(written), pair.ends)
             written |= zip(step.at or range(len(written), len(written) + len(step.emitted)), step.emitted)
             fresh = _mentioned(step) - known
             known |= fresh

@@ -58,11 +58,12 @@ def test_the_shipped_pair(shipped32):
 
 
 def test_available_reads_without_loading():
-    target, draft, exits = available()
+    target, draft, exits, long = available()
     assert (target.name, target.role, target.default) == ("lab-target", "target", True)
     assert (draft.name, draft.role, draft.default) == ("lab-draft", "draft", True)
     assert (exits.name, exits.role, exits.default) == ("lab-exits", "target", False)
     assert exits.parameters == target.parameters
+    assert (long.name, long.context, long.parameters) == ("lab-long", 8704, target.parameters)
     shapes = {}
     for info in (target, draft, exits):
         config = json.loads((SHIPPED[info.name] / "config.json").read_text())
@@ -98,7 +99,7 @@ def test_other_models_by_environment(folder, monkeypatch):
     monkeypatch.setenv("LABKIT_MODELS", f"some/hub-id, {folder}")
     assert models.default_name("draft") == NO_DRAFT, "the shipped draft speaks another language"
     names = [info.name for info in available()]
-    assert names == [str(folder), "lab-target", "lab-draft", "lab-exits", "some/hub-id"]
+    assert names == [str(folder), "lab-target", "lab-draft", "lab-exits", "lab-long", "some/hub-id"]
     pair = load()
     assert (pair.target_name, pair.draft, pair.draft_name) == (str(folder), None, "")
     monkeypatch.setenv("LABKIT_DRAFT", str(folder))
@@ -151,7 +152,7 @@ def test_pieces_never_fail(shipped32):
     ("ask", "sentence"),
     [
         (("no-org/no-such-model", "none"), "There is no model 'no-org/no-such-model' here"),
-        (("nonsense", "none"), "There is no model 'nonsense' here: choose lab-target, lab-draft, lab-exits or a folder"),
+        (("nonsense", "none"), "There is no model 'nonsense' here: choose lab-target, lab-draft, lab-exits, lab-long or"),
         (("lab-target", "nobody/nothing"), "There is no model 'nobody/nothing' here"),
         (("/no/such/folder", "none"), "There is no model folder '/no/such/folder': check the path."),
         (("./nowhere", "none"), "There is no model folder './nowhere'"),

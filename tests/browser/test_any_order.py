@@ -11,6 +11,7 @@ from labkit.ui import Bench
 Bench.decode('def add(a, b):\\n    return', method='mdm', knobs={'rule': 'static', 'tokens': 2}, max_new_tokens=16, autorun=3)
 """
 LONG = """
+from labkit.prompts import heldout
 from labkit.ui import Bench
 Bench.decode(''.join(heldout(120)[:{texts}]), method='window', target='lab-long', max_new_tokens=8, autorun=1)
 """

@@ -98,7 +98,7 @@ def test_looks(serving, shipped):
         ("next", dict(ids=[1], top=0), EngineError, "top"),
         ("next", dict(ids=[1], bottom=3), EngineError, "bottom"),
         ("next", dict(), EngineError, "ids"),
-        ("tokens", dict(text="x" * 300_000), PromptError, "300,000 characters"),
+        ("tokens", dict(text="x" * 600_000), PromptError, "600,000 characters"),
         ("tokens", dict(text="x", target="/etc"), ModelError, "'/etc' is not offered here"),
         ("check", dict(), EngineError, "ids"),
         ("check", dict(ids=[1], draws="many"), EngineError, "draws|int"),

@@ -91,7 +91,7 @@ def test_the_map(look, upto):
     drawn = {(names[name], *spot) for name, one in found.items() if name in names for spot in zip(one.x, one.y)}
     assert drawn == marks
     assert len({one.marker.symbol for name, one in found.items() if name in names}) == len({mark[0] for mark in marks})
-    assert f"{len(marks)} of 6 places became final in {len(shown)} rounds" in figure.layout.meta["words"]
+    assert f"{len(marks)} of 6 places in {len(shown)} rounds" in figure.layout.meta["words"]
     assert "<b>" not in figure.to_json() and figure.layout.xaxis.ticktext[0] == "·def"
 
 
