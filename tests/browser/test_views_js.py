@@ -13,7 +13,7 @@ from labkit import views
 from labkit.speculative.variants import VARIANTS
 from labkit.trace import UNREACHED, Setting
 from labkit.ui import assets
-from labkit.views import layout, read, table
+from labkit.views import layout, read, table, theme
 from labkit.views.text import cut, short, shown
 
 EXPORTS = """applySampling entropyAfter withSampling layoutTree treeEdge TREE pieceShown pieceShort pieceCut makeStore
@@ -599,7 +599,7 @@ def test_charts_take_their_looks_from_the_page(blank):
     colours = blank.evaluate(
         "() => { const t = chartTemplate(view.element).layout; return [t.colorway[0], t.colorway[1], t.font.color]; }"
     )
-    assert colours == [views.theme.LIGHT[name] for name in ("draft", "target", "ink-2")]
+    assert colours == [theme.LIGHT[name] for name in ("draft", "target", "ink-2")]
 
 
 def test_a_charts_table_is_the_figure(blank):

@@ -9,7 +9,7 @@ import pytest
 from labkit import chromium, figures, views
 from labkit.errors import LabError
 from labkit.trace import loads
-from labkit.views import export
+from labkit.views import export, theme
 from labkit.views.text import shown
 
 
@@ -18,7 +18,7 @@ def test_page_is_whole(trees, tmp_path):
     page = path.read_text(encoding="utf-8")
     assert len(page) > 1_000_000 and "Plotly.newPlot" in page  # plotly.js itself is inside
     assert not re.search(r"<(script|link|img)[^>]+(src|href)=", page)
-    assert views.theme.DARK["paper"] in page
+    assert theme.DARK["paper"] in page
 
 
 def test_hostile_text_stays_text_in_a_page(plain, tmp_path):
