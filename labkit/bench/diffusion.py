@@ -30,7 +30,7 @@ from labkit.models import Pair
 from labkit.prompts import heldout
 
 BARS = (0.5, 0.7, 0.8, 0.95)  # where else the threshold rule plays, beside its own 0.9
-HIDDEN, SHORTEST = 16, 72  # tokens of an infilled run; of a prompt that is long enough to hold one
+HIDDEN, SHORTEST = 8, 64  # tokens of an infilled run; of a prompt that is long enough to hold one
 TASKS = ("copy", "reverse", "sort", "replace-random", "shuffle", "insert-random")
 ITEMS = (4, 6, 8, 10)  # of a list
 COLUMNS = {
