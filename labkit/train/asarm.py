@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from labkit import parts
@@ -25,7 +25,7 @@ from labkit.train.card import write_card
 from labkit.train.checkpoint import load_checkpoint, read_state, save_checkpoint
 from labkit.train.device import fast_dtype, keep_freed_memory
 from labkit.train.figures import spread_windows
-from labkit.train.pretrain import make_optimizers
+from labkit.train.pretrain import descend, make_optimizers
 from labkit.train.tokenizer import load_tokenizer
 from labkit.train.tokens import TokenSet, Windows, cache_folder, load_tokens
 
@@ -87,13 +87,8 @@ class Run:
         with torch.autocast(self.device.type, dtype=dtype, enabled=dtype != torch.float32):
             loss = loss_of(self.model, ids, targets).mean()
         loss.backward()
-        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         rate = RATE * min(1, (self.done + 1) / WARMUP, (self.steps - self.done) / (DECAY * self.steps))
-        for optimizer in self.optimizers.values():
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+        descend(self.model, self.optimizers, rate)
         self.loss = loss.item() if self.loss is None else 0.98 * self.loss + 0.02 * loss.item()
         self.done += 1
         self.seconds += time.process_time() - began

@@ -30,7 +30,7 @@ from labkit.train.checkpoint import load_checkpoint, read_state, save_checkpoint
 from labkit.train.device import fast_dtype, keep_freed_memory
 from labkit.train.letters_exam import card, on_questions, on_text, summary
 from labkit.train.letters_ground import Cutter, answer_logprobs
-from labkit.train.pretrain import CLIP, make_optimizers
+from labkit.train.pretrain import descend, make_optimizers
 from labkit.train.tokenizer import END_OF_TEXT, load_tokenizer
 from labkit.train.tokens import Windows, cache_folder, load_tokens
 
@@ -83,12 +83,7 @@ def fit(
         with torch.autocast(device.type, fast_dtype(device), enabled=fast_dtype(device) != torch.float32):
             loss = loss_at(step)
         loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), CLIP)
-        for optimizer in optimizers.values():
-            for group in optimizer.param_groups:
-                group["lr"] = rate_at(step, steps, RATES[phase])
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+        descend(model, optimizers, rate_at(step, steps, RATES[phase]))
         smooth = loss.item() if smooth is None else 0.98 * smooth + 0.02 * loss.item()
         if (step + 1) % SAVE_EVERY == 0 or step + 1 == steps:
             save_checkpoint(place, model, optimizers, {"step": step + 1})

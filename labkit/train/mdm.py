@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from labkit import parts
@@ -26,7 +26,7 @@ from labkit.train.checkpoint import load_checkpoint, load_weights, read_state, s
 from labkit.train.device import fast_dtype, keep_freed_memory
 from labkit.train.mdm_exam import examined
 from labkit.train.plan import config_of
-from labkit.train.pretrain import CLIP, make_optimizers
+from labkit.train.pretrain import descend, make_optimizers
 from labkit.train.tokenizer import END_OF_TEXT, FIM_MIDDLE, FIM_PREFIX, MASK, load_tokenizer
 from labkit.train.tokens import TokenSet, cache_folder, load_tokens
 
@@ -114,13 +114,8 @@ class MaskTrainer:
             loss = self._loss(part.to(self.device), covered.to(self.device), asked.to(self.device)) * len(part) / len(ids)
             loss.backward()
             total += loss.item()
-        nn.utils.clip_grad_norm_(self.model.parameters(), CLIP)
         rate = RATE * min(1.0, (self.done + 1) / WARMUP, (self.steps - self.done) / (DECAY * self.steps))
-        for optimizer in self.optimizers.values():
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+        descend(self.model, self.optimizers, rate)
         self.loss = total if self.loss is None else 0.98 * self.loss + 0.02 * total
         self.done += 1
         self.seconds += time.perf_counter() - began

@@ -26,7 +26,7 @@ from labkit.models import SHIPPED
 from labkit.train.card import write_card
 from labkit.train.checkpoint import load_checkpoint, read_state, save_checkpoint
 from labkit.train.device import fast_dtype, keep_freed_memory
-from labkit.train.pretrain import CLIP, make_optimizers
+from labkit.train.pretrain import descend, make_optimizers
 from labkit.train.tokens import cache_folder
 
 NAME = "mdm-lists"
@@ -103,13 +103,8 @@ class ListTrainer:
                 loss = loss_of(self.model, ids.to(self.device), hidden.to(self.device)).mean() / GROUPS
             loss.backward()
             total += loss.item()
-        nn.utils.clip_grad_norm_(self.model.parameters(), CLIP)
         rate = RATE * min(1.0, (self.done + 1) / WARMUP, (self.steps - self.done) / (DECAY * self.steps))
-        for optimizer in self.optimizers.values():
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+        descend(self.model, self.optimizers, rate)
         self.loss = total if self.loss is None else 0.98 * self.loss + 0.02 * total
         self.done += 1
         self.seconds += time.process_time() - began

@@ -96,12 +96,7 @@ class Trainer:
             loss = self._loss(part) * len(part) / len(rows)
             loss.backward()
             total += loss.item()
-        nn.utils.clip_grad_norm_(self.model.parameters(), CLIP)
-        for optimizer in self.optimizers.values():
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+        descend(self.model, self.optimizers, rate)
         progress.seen += plan.batch
         progress.step += 1
         name = "needle_loss" if of_needles else "loss"
@@ -199,6 +194,16 @@ def make_optimizers(model: nn.Module, rate: float) -> dict[str, torch.optim.Opti
     others = [p for name, p in model.named_parameters() if p.ndim != 2 or "embed" in name]
     muon = torch.optim.Muon(matrices, lr=rate, weight_decay=0.1, momentum=0.95, adjust_lr_fn="match_rms_adamw")
     return {"muon": muon, "adamw": torch.optim.AdamW(others, lr=rate, betas=(0.9, 0.95), weight_decay=0.0)}
+
+
+def descend(model: nn.Module, optimizers: dict[str, torch.optim.Optimizer], rate: float) -> None:
+    """One step of all optimizers at this learning rate, down the gradients that `model` holds, clipped; they are gone then."""
+    nn.utils.clip_grad_norm_(model.parameters(), CLIP)
+    for optimizer in optimizers.values():
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
 
 
 def pretrain(trainer: Trainer, folder: Path, report: Callable[[str], None] = print) -> LlamaForCausalLM:
