@@ -9,6 +9,7 @@ from jupyter_server.services.kernels.connection.channels import ZMQChannelsWebso
 from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
 from traitlets import Integer, Unicode
 
+GONE = 60.0  # seconds without a page after which a kernel gives up its place when the lab is full
 FORGOTTEN = 3600.0  # seconds after which a kernel that no page ever connected to is taken for abandoned
 
 
@@ -53,6 +54,13 @@ class PatientKernelManager(AsyncMappingKernelManager):
         super().__init__(**traits)
         self.owners: dict[str, str] = {}  # kernel with a page: whose it is
         self._born: dict[str, float] = {}
+        self._left: dict[str, float] = {}  # kernel whose page is gone: since when
+
+    async def make_room(self) -> None:
+        """When the lab is full, end the kernel whose page has been gone for longest, if that is a minute or more."""
+        gone = {kernel: since for kernel, since in self._left.items() if time.monotonic() - since > GONE}
+        if self.most and len(self.owners) >= self.most and gone:
+            await self.shutdown_kernel(min(gone, key=gone.get))
 
     def refusal(self, visitor: str, notebook: str) -> str:
         """Why `visitor` cannot have one more page, in a sentence; "" when there is room."""
@@ -73,12 +81,20 @@ class PatientKernelManager(AsyncMappingKernelManager):
     def notify_connect(self, kernel_id):
         """A page's socket opened."""
         self.owners.setdefault(kernel_id, "")
+        self._left.pop(kernel_id, None)
         super().notify_connect(kernel_id)
+
+    def notify_disconnect(self, kernel_id):
+        """A page's socket closed; the network may bring it back."""
+        super().notify_disconnect(kernel_id)
+        if not self._kernel_connections.get(kernel_id):
+            self._left[kernel_id] = time.monotonic()
 
     def remove_kernel(self, kernel_id):
         """The kernel is gone, and with it what was known of it."""
         self.owners.pop(kernel_id, None)
         self._born.pop(kernel_id, None)
+        self._left.pop(kernel_id, None)
         return super().remove_kernel(kernel_id)
 
     async def cull_kernel_if_idle(self, kernel_id):
