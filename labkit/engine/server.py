@@ -11,7 +11,6 @@ import logging
 import socket
 import sys
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
 import uvicorn
@@ -21,7 +20,7 @@ from starlette.responses import Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
-from labkit.engine import frames
+from labkit.engine import door, frames
 from labkit.engine.frames import PATH, Ask, Cancel, Failed, Grant, Happened, Start
 from labkit.engine.limits import LARGEST_WINDOW, Limits
 from labkit.engine.local import LocalEngine
@@ -31,16 +30,14 @@ from labkit.errors import EngineError, LabError
 # Close codes of RFC 6455 and its registry; the reason, at most 123 bytes, is shown to the person.
 GOING_AWAY, BAD_FRAME, TRY_LATER = 1001, 1008, 1013
 
-LOOPBACK = ("localhost", "127.0.0.1", "::1")
-
 PING_SECONDS, PONG_SECONDS = 20, 60  # patient: a notebook cell that computes for half a minute must not lose its run
 
 
 class House:
-    """What all visitors share: the engine, its limits, and who is here."""
+    """What all visitors share: the engine, its limits, its token ("" lets everybody in), and who is here."""
 
-    def __init__(self, engine: LocalEngine, limits: Limits):
-        self.engine, self.limits = engine, limits
+    def __init__(self, engine: LocalEngine, limits: Limits, token: str = ""):
+        self.engine, self.limits, self.token = engine, limits, token
         self.visitors: set[Visitor] = set()
         self.trouble = ""  # why the default pair could not be loaded
 
@@ -52,16 +49,19 @@ class House:
             self.trouble = str(error)
             print(f"labkit engine: {error}", file=sys.stderr, flush=True)
 
-    async def health(self, _: HttpRequest) -> Response:
-        """`{ok, models, visitors}`: `models` is empty until the default pair is in memory."""
-        state: dict[str, Any] = {"ok": not self.trouble, "models": self.engine.loaded(), "visitors": len(self.visitors)}
-        if self.trouble:
-            state["error"] = self.trouble
+    async def health(self, request: HttpRequest) -> Response:
+        """`{ok, models, visitors}`, to strangers only `{ok}`: `models` is empty until the default pair is in memory."""
+        state: dict[str, Any] = {"ok": not self.trouble}
+        if not self.token or door.knows(request.headers, self.token):
+            state |= {"models": self.engine.loaded(), "visitors": len(self.visitors)}
+            if self.trouble:
+                state["error"] = self.trouble
         return Response(msgspec.json.encode(state), media_type="application/json")
 
     async def visit(self, line: WebSocket) -> None:
         """One visitor from the handshake to the end; whatever ends it, its runs are freed."""
-        if not _is_at_home(line.headers.get("origin")):
+        stranger = self.token and not door.knows(line.headers, self.token)
+        if stranger or not door.is_at_home(line.headers.get("origin")):
             await line.close()  # before `accept`: the handshake is answered with 403
             return
         visitor = Visitor(self, line)
@@ -206,20 +206,13 @@ class Visitor:
             task.cancel()
 
 
-def _is_at_home(origin: str | None) -> bool:
-    """Notebooks send no Origin; a browser does, and only pages of this machine may come in."""
-    if origin is None:
-        return True
-    try:
-        return urlsplit(origin).hostname in LOOPBACK
-    except ValueError:
-        return False
+def app(engine: LocalEngine | None = None, limits: Limits | None = None, token: str | None = None) -> Starlette:
+    """The ASGI app. Without `engine` it holds the models itself and loads the default pair in the background.
 
-
-def app(engine: LocalEngine | None = None, limits: Limits | None = None) -> Starlette:
-    """The ASGI app. Without `engine` it holds the models itself and loads the default pair in the background."""
+    Whoever comes in has to show `token`; None takes `LABKIT_ENGINE_TOKEN`, and "" lets everybody in.
+    """
     limits = limits or Limits.from_environment()
-    house = House(engine or LocalEngine(limits=limits), limits)
+    house = House(engine or LocalEngine(limits=limits), limits, door.token(token))
 
     @contextlib.asynccontextmanager
     async def life(_: Starlette):
@@ -268,13 +261,21 @@ def listen(host: str, port: int) -> socket.socket:
     return listening
 
 
-def main(host: str = "127.0.0.1", port: int = 8765, limits: Limits | None = None) -> None:
-    """Serve until Ctrl-C. Port 0 takes a free one; the address is printed. Raises `EngineError` on a taken port."""
-    limits = limits or Limits.from_environment()
+def main(
+    host: str = "127.0.0.1",
+    port: int = 8765,
+    limits: Limits | None = None,
+    token: str | None = None,
+    open_to_all: bool = False,
+) -> None:
+    """Serve until Ctrl-C. Port 0 takes a free one; the address is printed.
+
+    `token` as in `app`. Raises `EngineError` on a taken port, and beyond this machine on no token unless `open_to_all`.
+    """
+    limits, token = limits or Limits.from_environment(), door.token(token)
+    door.check_guarded(host, token, open_to_all)
     with listen(host, port) as listening:
         shown = f"[{host}]" if ":" in host else host
         print(f"labkit engine: ws://{shown}:{listening.getsockname()[1]}{PATH}", flush=True)
-        if host not in LOOPBACK:
-            print("labkit engine: whoever reaches this address can use it, keep it inside your network.", flush=True)
         with contextlib.suppress(KeyboardInterrupt):
-            uvicorn.Server(config(app(limits=limits), limits)).run(sockets=[listening])
+            uvicorn.Server(config(app(limits=limits, token=token), limits)).run(sockets=[listening])
