@@ -130,7 +130,7 @@ def build_method(name: str, knobs: dict) -> Method:
     """The method or study `name` with checked knobs. Raises `KnobError`."""
     methods = registered(Method)
     if name not in methods:
-        raise KnobError(f"There is no method {name!r}: choose one of {', '.join(sorted(methods))}.")
+        raise KnobError(f"There is no method {name!r:.60}: choose one of {', '.join(sorted(methods))}.")
     return build(methods[name], knobs)
 
 
@@ -141,5 +141,5 @@ def build_law(temperature: float, transforms: list[Setting]) -> Law:
     known = all_transforms()
     for setting in transforms:
         if setting.name not in known:
-            raise KnobError(f"There is no transform {setting.name!r}: choose one of {', '.join(sorted(known))}.")
+            raise KnobError(f"There is no transform {setting.name!r:.60}: choose one of {', '.join(sorted(known))}.")
     return Law(temperature, tuple(build(known[setting.name], setting.knobs) for setting in transforms))

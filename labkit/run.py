@@ -54,7 +54,7 @@ def run(pair: Pair, request: Request, method: Method | None = None) -> Iterator[
     if request.max_new_tokens < 1:
         raise KnobError(f"{request.max_new_tokens} new tokens are asked for: choose at least 1.")
     if unknown := set(request.keep) - KEEP:
-        raise KnobError(f"There is nothing called {min(unknown)!r} to keep: choose from {', '.join(sorted(KEEP))}.")
+        raise KnobError(f"There is nothing called {min(unknown)!r:.60} to keep: choose from {', '.join(sorted(KEEP))}.")
     if not 0 <= request.seed < 2**63:
         raise KnobError(f"The seed is {request.seed}: choose a whole number from 0 to {2**63 - 1}.")
     ids = prompt_ids(pair, request)

@@ -15,6 +15,7 @@ CHARACTERS_PER_TOKEN = 64
 
 WINDOW = 4  # events ahead; 16 would save 46 microseconds a step, and show staler steps after Stop
 LARGEST_WINDOW = 64
+MOST_TRANSFORMS = 16  # each acts on every law of every step
 
 UNPACKABLE = (msgspec.MsgspecError, TypeError, OverflowError, RecursionError, UnicodeError)
 
@@ -26,6 +27,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     max_new_tokens: int = 1024
     max_frame_bytes: int = 4 * 2**20  # what a visitor may send at once
     max_answer_bytes: int = 64 * 2**20  # what one step may weigh: whole laws of a long prompt are the heaviest
+    max_runs: int = 256  # of all visitors together, those that wait for their next step among them
+    max_held_tokens: int = 2**18  # prompts and new tokens of all runs; 16 KB each in the shipped target's cache
     max_runs_per_visitor: int = 16  # four benches on a page, each with two lanes, a branch, and one to spare
     max_questions_per_visitor: int = 32  # waiting at once; they are answered one by one
     max_visitors: int = 100
@@ -74,6 +77,8 @@ def checked(request: msgspec.Raw, limits: Limits) -> Request:
     if not 1 <= asked.max_new_tokens <= limits.max_new_tokens:
         span = f"from 1 to {limits.max_new_tokens:,}"
         raise KnobError(f"{asked.max_new_tokens:,} new tokens were asked for: choose {span} here.")
+    if len(asked.transforms) > MOST_TRANSFORMS:
+        raise KnobError(f"{len(asked.transforms):,} transforms were asked for: choose {MOST_TRANSFORMS} at most.")
     if asked.ids is not None:
         check_length(len(asked.ids), limits)
     else:

@@ -23,6 +23,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 from labkit.engine import door, frames
 from labkit.engine.frames import PATH, Ask, Cancel, Failed, Grant, Happened, Start
 from labkit.engine.limits import LARGEST_WINDOW, Limits
+from labkit.engine.lines import Hall, Line
 from labkit.engine.local import LocalEngine
 from labkit.engine.turns import Turns, sentence
 from labkit.errors import EngineError, LabError
@@ -30,6 +31,7 @@ from labkit.errors import EngineError, LabError
 # Close codes of RFC 6455 and its registry; the reason, at most 123 bytes, is shown to the person.
 GOING_AWAY, BAD_FRAME, TRY_LATER = 1001, 1008, 1013
 
+STRANGERS = 200  # connections beside those of visitors: not shaken hands yet, or asking for /health
 PING_SECONDS, PONG_SECONDS = 20, 60  # patient: a notebook cell that computes for half a minute must not lose its run
 
 
@@ -86,6 +88,8 @@ class Visitor:
         self.runs: dict[int, tuple[asyncio.Task, Turns]] = {}
         self.questions: set[asyncio.Task] = set()
         self.turn = asyncio.Lock()  # one question at a time, so that a hundred of them hold nobody else up
+        self.sending = asyncio.Lock()  # one frame at a time, so that a client that does not read holds one answer, not many
+        self.begun: list[Turns] = []  # runs whose caches may not be freed yet
 
     async def serve(self) -> None:
         """Take frames until the visitor leaves, sends rubbish, or has been silent for too long."""
@@ -105,6 +109,7 @@ class Visitor:
             except EngineError as broken:
                 await self.line.close(BAD_FRAME, str(broken).encode()[:123].decode(errors="ignore"))
                 return
+            await asyncio.sleep(0)  # thousands of frames may lie ready: others have their turn between them
 
     async def take(self, frame: frames.FromVisitor) -> None:
         """Act on one frame without waiting for the models. Raises `EngineError` on what no honest notebook sends."""
@@ -133,12 +138,17 @@ class Visitor:
     async def begin(self, frame: Start) -> None:
         """Begin a run, or say why not."""
         try:
-            if len(self.runs) >= self.house.limits.max_runs_per_visitor:
+            most = self.house.limits.max_runs_per_visitor
+            if len(self.runs) >= most:
                 raise EngineError(f"{len(self.runs)} runs are open here, no more are allowed: stop one of them first.")
+            self.begun = [turns for turns in self.begun if not turns.freed]
+            if len(self.begun) >= 2 * most:  # begun and stopped faster than the models can follow
+                raise EngineError(f"{len(self.begun)} runs are not cleared away yet: try again in a moment.")
             turns = self.house.engine.start(frame.request)
         except LabError as error:
             await self.say(Failed.of(frame.id, error))
             return
+        self.begun.append(turns)
         turns.grant(frame.credit)
         task = asyncio.create_task(self.run(frame.id, turns))
         task.add_done_callback(lambda _: turns.close())  # even when it is cancelled before it began
@@ -169,19 +179,19 @@ class Visitor:
         try:
             async with self.turn:
                 if ask.verb == "look":
-                    value = await engine.look(**ask.question)
+                    value = await engine.look(ask.question.pop("what", None), **ask.question)
                 elif ask.verb in ("methods", "transforms", "models"):
                     value = await getattr(engine, ask.verb)()
                 elif ask.verb == "status":
                     value = msgspec.structs.replace(await engine.status(), visitors=len(self.house.visitors))
                 else:
                     verbs = "methods, transforms, models, status or look"
-                    raise EngineError(f"There is no verb {ask.verb!r}: ask for {verbs}.")
+                    raise EngineError(f"There is no verb {ask.verb!r:.60}: ask for {verbs}.")
             await self.send(frames.Answer(ask.id, msgspec.Raw(msgspec.msgpack.encode(value))))
         except WebSocketDisconnect:
             return
         except Exception as error:
-            await self.say(Failed.of(ask.id, sentence(error, f"the question {ask.verb!r}")))
+            await self.say(Failed.of(ask.id, sentence(error, f"the question {ask.verb!r:.60}")))
 
     async def send(self, frame: frames.FromEngine) -> None:
         """Send one frame. Raises `EngineError` when it is too heavy, `WebSocketDisconnect` when nobody is there."""
@@ -193,7 +203,8 @@ class Visitor:
                 f"The answer has {len(data):,} bytes, more than the {self.house.limits.max_answer_bytes:,} allowed: "
                 "use a shorter prompt or keep no laws."
             )
-        await self.line.send_bytes(data)
+        async with self.sending:
+            await self.line.send_bytes(data)
 
     async def say(self, last: frames.FromEngine) -> None:
         """Send a closing word; that the visitor has left meanwhile does not matter."""
@@ -231,10 +242,12 @@ def app(engine: LocalEngine | None = None, limits: Limits | None = None, token: 
 
 
 def config(application: Starlette, limits: Limits) -> uvicorn.Config:
-    """How uvicorn runs the app: one process, msgpack uncompressed, frames bounded."""
+    """How uvicorn runs the app: one process, msgpack uncompressed, frames and connections bounded."""
     return uvicorn.Config(
         application,
-        ws="websockets-sansio",
+        http=Hall,
+        ws=Line,
+        limit_concurrency=limits.max_visitors + STRANGERS,
         ws_per_message_deflate=False,
         ws_max_size=limits.max_frame_bytes,
         ws_ping_interval=PING_SECONDS,

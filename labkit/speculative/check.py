@@ -90,7 +90,7 @@ def check(
     from scipy.stats import chi2  # 0.3 s of import, for this question only
 
     if variant not in VARIANTS:
-        raise KnobError(f"There is no verifier {variant!r} to check: choose one of {', '.join(VARIANTS)}.")
+        raise KnobError(f"There is no verifier {variant!r:.60} to check: choose one of {', '.join(VARIANTS)}.")
     if not 1 <= draws <= MOST_DRAWS:
         raise KnobError(f"{draws} draws are asked for: choose 1 to {MOST_DRAWS:,} at a time.")
     if not 1 <= drafts <= MOST_DRAFTS:
