@@ -49,6 +49,17 @@ class Line(WebSocketsSansIOProtocol):
             self.conn.fail(TOO_LARGE, f"A message came in more than {MOST_FRAGMENTS:,} fragments: send it whole.")
             self.handle_parser_exception()
 
+    def handle_parser_exception(self):
+        """Say what is wrong, and drop what still comes: closing at once would take the reason back from who is still sending."""
+        if not self.close_sent:
+            told = self.conn.close_sent
+            self.queue.put_nowait({"type": "websocket.disconnect", "code": told.code, "reason": told.reason})
+            self.transport.write(b"".join(self.conn.data_to_send()))
+            self.transport.write_eof()
+            self.close_sent = True
+            self.transport.resume_reading()
+            self.close_timer = self.loop.call_later(PUNCTUAL, self.transport.abort)
+
     def keepalive_timeout(self):
         """Hang up without waiting until what is unread was read."""
         super().keepalive_timeout()

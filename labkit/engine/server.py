@@ -252,7 +252,7 @@ def config(application: Starlette, limits: Limits) -> uvicorn.Config:
         ws_max_size=limits.max_frame_bytes,
         ws_ping_interval=PING_SECONDS,
         ws_ping_timeout=PONG_SECONDS,
-        log_level=logging.WARNING,
+        log_level=logging.ERROR,  # its warnings tell what strangers send, as often as they send it
         timeout_graceful_shutdown=2,
     )
 
