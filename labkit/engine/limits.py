@@ -15,7 +15,6 @@ CHARACTERS_PER_TOKEN = 64
 
 WINDOW = 4  # events ahead; 16 would save 46 microseconds a step, and show staler steps after Stop
 LARGEST_WINDOW = 64
-MOST_TRANSFORMS = 16  # each acts on every law of every step
 
 UNPACKABLE = (msgspec.MsgspecError, TypeError, OverflowError, RecursionError, UnicodeError)
 
@@ -77,8 +76,6 @@ def checked(request: msgspec.Raw, limits: Limits) -> Request:
     if not 1 <= asked.max_new_tokens <= limits.max_new_tokens:
         span = f"from 1 to {limits.max_new_tokens:,}"
         raise KnobError(f"{asked.max_new_tokens:,} new tokens were asked for: choose {span} here.")
-    if len(asked.transforms) > MOST_TRANSFORMS:
-        raise KnobError(f"{len(asked.transforms):,} transforms were asked for: choose {MOST_TRANSFORMS} at most.")
     if asked.ids is not None:
         check_length(len(asked.ids), limits)
     else:
