@@ -378,6 +378,10 @@ def engine(
         str, typer.Option(help="The address to listen on; only this machine unless you change it.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(envvar="LABKIT_ENGINE_PORT", help="The port; 0 takes a free one.")] = 8765,
+    token: Annotated[
+        str, typer.Option(envvar="LABKIT_ENGINE_TOKEN", help="What a notebook has to show; the variable hides it from `ps`.")
+    ] = "",
+    open_to_all: Annotated[bool, typer.Option("--open-to-all", help="Listen beyond this machine without a token.")] = False,
 ) -> None:
     """Start only the engine: one process that holds the models for many notebooks.
 
@@ -385,7 +389,7 @@ def engine(
     """
     from labkit.engine.server import main as serve
 
-    serve(host, port)
+    serve(host, port, token=token, open_to_all=open_to_all)
 
 
 def _request(

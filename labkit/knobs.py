@@ -105,7 +105,7 @@ def check(knobs: list[Knob], values: dict[str, Any]) -> dict[str, Value]:
     known = {knob.name: knob for knob in knobs}
     for name in values:
         if name not in known:
-            raise KnobError(f"There is no knob {name!r}: choose one of {', '.join(known) or 'none, it has no knobs'}.")
+            raise KnobError(f"There is no knob {name!r:.60}: choose one of {', '.join(known) or 'none, it has no knobs'}.")
     return {name: knob.check(values.get(name, knob.default)) for name, knob in known.items()}
 
 

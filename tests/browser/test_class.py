@@ -15,7 +15,7 @@ def test_a_trace_is_shown_to_everybody_and_nobody_loses_a_run(new_page, voila, o
     write_notebook("student.ipynb", ["from labkit.ui import Bench\nBench.entropy('def read', autorun=3)"])
     student, teacher = new_page(), new_page()
     bench = open_notebook(student, "voila", "student.ipynb")
-    expect(bench).to_have_attribute("data-steps", "3")
+    expect(bench).to_have_attribute("data-steps", "3", timeout=60_000)  # the engine may still be loading its models
     own = bench.locator(".a-strip .tl-lane").inner_text()
     desk = open_notebook(teacher, "voila", "90_teacher.ipynb")
 

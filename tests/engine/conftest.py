@@ -81,19 +81,19 @@ def local(decoder):
 
 @pytest.fixture
 def serving(local):
-    """`async with serving(...) as (remote engine, house)`: a server on a free port, with the given limits."""
+    """`async with serving(...) as (remote engine, house)`: a server on a free port, with the given limits and token."""
 
     @contextlib.asynccontextmanager
-    async def serve(given=None, port=0, **limits):
+    async def serve(given=None, port=0, token="", **limits):
         engine = given or local(**limits)
-        application = app(engine, engine.limits)
+        application = app(engine, engine.limits, token)
         listening = listen("127.0.0.1", port)
         address = f"127.0.0.1:{listening.getsockname()[1]}"
         server = uvicorn.Server(config(application, engine.limits))
         task = asyncio.create_task(server.serve(sockets=[listening]))
         while not server.started:
             await asyncio.sleep(0.01)
-        remote = RemoteEngine(address)
+        remote = RemoteEngine(address, token)
         try:
             yield remote, application.state.house
         finally:
