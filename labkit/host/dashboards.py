@@ -19,7 +19,7 @@ sys.modules.setdefault("rfc3987_syntax", None)
 from tornado.ioloop import IOLoop  # noqa: E402
 from tornado.web import HTTPError, RedirectHandler  # noqa: E402
 from tornado.websocket import WebSocketClosedError  # noqa: E402
-from traitlets import Integer  # noqa: E402
+from traitlets import Bool, Integer  # noqa: E402
 from traitlets.config import Config  # noqa: E402
 from voila.app import Voila  # noqa: E402
 from voila.shutdown_kernel_handler import VoilaShutdownKernelHandler  # noqa: E402
@@ -44,6 +44,7 @@ class Dashboards(Voila):
 
     name = "voila"
     pool = Integer(1, config=True, help="warm kernels for each dashboard")
+    once = Bool(False, config=True, help="fill the pools only once, for people who all come at one time")
 
     def init_handlers(self):
         """The stock handlers behind two of ours."""
@@ -63,6 +64,8 @@ class Dashboards(Voila):
         self.kernel_manager.kernel_pools_config = {"default": {"pool_size": 0}, **pools}
         for name in dashboards:
             self.kernel_manager.fill_if_needed(delay=0, notebook_name=name)
+        if self.once:
+            self.kernel_manager.kernel_pools_config = {"default": {"pool_size": 0}}
 
     def stop(self):
         """End all kernels; one that is just being ended elsewhere is no reason to leave the others."""
@@ -70,8 +73,9 @@ class Dashboards(Voila):
             super().stop()
 
 
-def settings(notebooks: Path, port: int, pool: int) -> Config:
-    """Voila's configuration for serving the folder `notebooks` on 127.0.0.1, `pool` warm kernels a dashboard."""
+def settings(notebooks: Path, port: int, pool: int, once: bool = False) -> Config:
+    """Voila's configuration for serving the folder `notebooks` on 127.0.0.1, `pool` warm kernels a dashboard, filled again
+    or only `once`."""
     config = Config()
     config.Voila = Config(
         ip="127.0.0.1",
@@ -80,6 +84,7 @@ def settings(notebooks: Path, port: int, pool: int) -> Config:
         root_dir=str(notebooks),
         open_browser=False,
         pool=pool,
+        once=once,
         log_level="ERROR",  # its warnings say that a notebook is not trusted, which here means nothing
         kernel_websocket_connection_class=PromptConnection,
     )
@@ -114,10 +119,11 @@ def main() -> None:
     parser.add_argument("notebooks", type=Path)
     parser.add_argument("--port", type=int, default=8866)
     parser.add_argument("--pool", type=int, default=1)
+    parser.add_argument("--once", action="store_true")
     arguments = parser.parse_args()
     logging.getLogger("asyncio").addFilter(_is_news)
     notebooks = arguments.notebooks.resolve()
-    Dashboards.launch_instance(argv=[], config=settings(notebooks, arguments.port, arguments.pool))
+    Dashboards.launch_instance(argv=[], config=settings(notebooks, arguments.port, arguments.pool, arguments.once))
 
 
 if __name__ == "__main__":
