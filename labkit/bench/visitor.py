@@ -116,9 +116,9 @@ _message, _news, _snapshot, _offer, _words = (
 class Lane:
     """A lane as the page knows it: the request behind it, how many steps are here, and how it goes."""
 
-    def __init__(self):
+    def __init__(self, runs: int = 0):
         self.state, self.error, self.request = "empty", None, {}
-        self.steps, self.ended, self.runs = 0, False, 0
+        self.steps, self.ended, self.runs = 0, False, runs
         self.charts: list[str] | None = None
 
     def follow(self, news: _News) -> bool:
@@ -145,6 +145,7 @@ class Seat:
         self.health = ""  # why the engine does not answer, as the page shows it
         self.ready = self.stepping = False
         self._answers: dict[str, asyncio.Future] = {}
+        self._drawn: dict[str, tuple[int, int]] = {}  # what each chart shows: of which run, up to which step
         self._drawing: dict[str, asyncio.Task] = {}
 
     @property
@@ -272,10 +273,9 @@ class Seat:
         elif custom.kind == "snapshot":
             whole = _snapshot(data)
             if whole.view in (None, self.view):
-                runs = self.lane.runs
-                self.lanes = [Lane() for _ in whole.lanes]
+                runs = self.lane.runs + 1
+                self.lanes = [Lane(runs) for _ in whole.lanes]
                 for lane, news in zip(self.lanes, whole.lanes):
-                    lane.runs = runs
                     lane.follow(news)
                 self.ready = True
         elif custom.kind == "close":
@@ -302,23 +302,27 @@ class Seat:
 
     def _draw(self) -> None:
         """Let every chart on the page follow."""
-        for name in self._charts() if self.lane.steps else ():
-            if name not in self._drawing or self._drawing[name].done():
+        for name in self._charts():
+            if self._behind(name) and (name not in self._drawing or self._drawing[name].done()):
                 self._drawing[name] = self.visitor.spawn(self._follow(name))
+
+    def _behind(self, name: str) -> bool:
+        """Does a chart of the page not show the last step yet?"""
+        return name in self._charts() and self.lane.steps > 0 and self._drawn.get(name) != (self.lane.runs, self.lane.steps)
 
     async def _follow(self, name: str) -> None:
         """Ask for a chart until it shows the last step, one question at a time."""
-        drawn = None
-        while name in self._charts() and self.lane.steps and drawn != (now := (self.lane.runs, self.lane.steps)):
+        while self._behind(name):
+            now = self.lane.runs, self.lane.steps
             if self.stepping or not self.busy:
                 await asyncio.sleep(CALM)
                 if now != (self.lane.runs, self.lane.steps):
                     continue
             await self.visitor.plotly(self)
-            args = {"lane": 0, "upto": self.lane.steps, "theme": "light"}
+            args = {"lane": 0, "upto": now[1], "theme": "light"}
             with contextlib.suppress(VisitorError):  # the chart's panel says why there is none
                 await self.ask({"ask": "figure", "name": name, "args": args})
-            drawn = now
+            self._drawn[name] = now
             if self.busy:
                 await asyncio.sleep(CALM)
 
