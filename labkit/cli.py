@@ -346,14 +346,26 @@ def lab(
     engine_port: Annotated[int, typer.Option(envvar="LABKIT_ENGINE_PORT", help="Where the engine listens.")] = 8765,
     pool: Annotated[int, typer.Option(min=0, help="Kernels kept warm for each dashboard; 70 MB each.")] = 1,
     open_browser: Annotated[bool, typer.Option("--open", help="Open the welcome page in a browser.")] = False,
+    a_class: Annotated[bool, typer.Option("--class", help="Serve a class: other machines may come in.")] = False,
+    host: Annotated[str, typer.Option(help="Class: the address to listen on; 0.0.0.0 is every one.")] = "0.0.0.0",
+    visitors: Annotated[int, typer.Option(min=1, help="Class: how many come; a warm kernel for each, 70 MB.")] = 40,
+    pages: Annotated[int, typer.Option(min=1, help="Class: pages that each visitor may have open.")] = 3,
+    first: Annotated[str, typer.Option(help="Class: the dashboard that the address leads to.")] = "00_welcome",
+    base_url: Annotated[str, typer.Option(help="Class: the path before every page, behind a proxy.")] = "/",
+    token: Annotated[str, typer.Option(envvar="LABKIT_TOKEN", help="Class: the word at the door; made up if empty.")] = "",
+    key: Annotated[str, typer.Option(envvar="LABKIT_KEY", help="Class: the teacher's key; made up if empty.")] = "",
 ) -> None:
-    """Start the engine and the dashboards on this machine; Ctrl-C ends both.
+    """Start the engine and the dashboards, for this machine or for a class; Ctrl-C ends both.
 
-    Example: labkit lab --port 9000
+    Example: labkit lab --class --visitors 40 --first 01_entropy
     """
     from labkit.host.launch import serve_dashboards
+    from labkit.host.lesson import Class, serve_class
 
-    serve_dashboards(port, engine_port, pool, open_browser)
+    if a_class:
+        serve_class(port, engine_port, Class(host, visitors, pages, first, base_url, token, key))
+    else:
+        serve_dashboards(port, engine_port, pool, open_browser)
 
 
 @app.command()

@@ -169,7 +169,7 @@ def opened(warm: int, say: Callable[[str], None]) -> Iterator[House]:
         say("starting the engine")
         engine = start_engine(family)
         port, pool = launch.free_port(), -(-warm // len(PAGES))
-        command = [*launch.dashboards_command(Path(folder), port, pool), "--once"]
+        command = launch.dashboards_command(Path(folder), port, pool)
         voila = family.start(command, launch.environment(engine), sys.stderr)
         url = f"http://127.0.0.1:{port}/"
         launch.wait(lambda: launch.answers(url), voila, "Voila")

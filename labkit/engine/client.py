@@ -46,11 +46,14 @@ class LazyEngine:
         self._address = address
         self._engine: Engine | None = None
         self._choosing = asyncio.Lock()
+        self._card: tuple[str, str] | None = None
 
     async def _chosen(self) -> Engine:
         if self._engine is None:
             async with self._choosing:  # a page asks several things at once; they must not load the models twice
                 self._engine = self._engine or await self._look_around()
+                if self._card:
+                    self._engine.introduce(*self._card)
         return self._engine
 
     async def _look_around(self) -> Engine:
@@ -100,6 +103,12 @@ class LazyEngine:
                 yield event
         finally:
             await events.aclose()
+
+    def introduce(self, who: str, page: str) -> None:
+        """Say who asks and from which page, now or with the first request."""
+        self._card = who, page
+        if self._engine is not None:
+            self._engine.introduce(who, page)
 
     async def close(self) -> None:
         """Let the connection, or the models in this process, go."""

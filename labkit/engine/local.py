@@ -68,6 +68,7 @@ class LocalEngine:
         self._open: set[Turns] = set()  # runs whose cache is not freed yet
         self._thread = ThreadPoolExecutor(1, "labkit-torch")
         self._pairs: dict[tuple[str, str], Any] = {}
+        self._names: tuple[str, str] | None = None  # of the default pair
 
     async def methods(self) -> list[MethodInfo]:
         """Every registered method."""
@@ -82,8 +83,10 @@ class LocalEngine:
         return await self._do("listing the models", self._models)
 
     async def status(self) -> Status:
-        """Where this is and what it runs on; loads no model."""
-        return await self._do("reading the status", self._status)
+        """Where this is and what it runs on; loads no model, and waits for no step once the default names are known."""
+        if self._names is None:
+            self._names = await self._do("reading the status", lambda: _names("", ""))
+        return self._status(self._names)
 
     async def look(self, what: str, **question: Any) -> dict[str, Any]:
         """Answer the one-off question `what`; see `labkit.engine.looks`. Raises `LabError`."""
@@ -128,6 +131,14 @@ class LocalEngine:
         """How many runs hold a cache."""
         return len(self._open)
 
+    @property
+    def waiting(self) -> int:
+        """How many runs have a step due, the one under way included."""
+        return sum(turns.queued for turns in list(self._open))
+
+    def introduce(self, who: str, page: str) -> None:
+        """Nobody else is here who could want to know."""
+
     def loaded(self) -> list[str]:
         """Names of the models in memory."""
         return sorted({name for names in list(self._pairs) for name in names if name != NO_DRAFT})
@@ -142,6 +153,16 @@ class LocalEngine:
         if isinstance(answer, LabError):
             raise answer
         return answer
+
+    def _status(self, names: tuple[str, str]) -> Status:
+        pair = self._pairs.get(names)
+        return Status(
+            "this process",
+            device=str(pair.target.device) if pair else "",
+            target=names[0],
+            draft="" if names[1] == NO_DRAFT else names[1],
+            running=self.running,
+        )
 
     # -- in the torch thread -----------------------------------------------------------------------------------------
 
@@ -168,17 +189,6 @@ class LocalEngine:
                     info.loaded, info.device = True, str(pair.target.device)
                     info.dtype = str(pair.target.dtype).removeprefix("torch.")
         return infos
-
-    def _status(self) -> Status:
-        names = _names("", "")
-        pair = self._pairs.get(names)
-        return Status(
-            "this process",
-            device=str(pair.target.device) if pair else "",
-            target=names[0],
-            draft="" if names[1] == NO_DRAFT else names[1],
-            running=self.running,
-        )
 
 
 def _methods() -> list[MethodInfo]:

@@ -63,6 +63,7 @@ class Status(msgspec.Struct, omit_defaults=True):
     draft: str = ""
     visitors: int = 0
     running: int = 0
+    pushed: int = 0  # the number of the trace that the teacher shows; 0 = none
 
 
 class Engine(Protocol):
@@ -82,6 +83,10 @@ class Engine(Protocol):
 
     async def look(self, what: str, **question: Any) -> dict[str, Any]:
         """A one-off question: "tokens" (text), "next" (ids, ...), "check" (a law drawn and enumerated)."""
+        ...
+
+    def introduce(self, who: str, page: str) -> None:
+        """Say who asks (the same in all tabs of a browser) and from which page; a server's teacher sees it."""
         ...
 
     async def close(self) -> None: ...

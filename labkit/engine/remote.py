@@ -39,6 +39,7 @@ class RemoteEngine:
     def __init__(self, address: str):
         self.address = address
         self._link: _Link | None = None
+        self._card: dict[str, str] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def methods(self) -> list[MethodInfo]:
@@ -60,6 +61,12 @@ class RemoteEngine:
     async def look(self, what: str, **question: Any) -> dict[str, Any]:
         """Answer the one-off question `what`. Raises `LabError`."""
         return await self._ask(dict[str, Any], "look", {"what": what, **question})
+
+    def introduce(self, who: str, page: str) -> None:
+        """Say who asks and from which page, now if there is a link, and again on each new one."""
+        self._card = {"what": "hello", "who": who, "page": page}
+        if self._link and not self._link.over:
+            self._link.introduce(self._card)
 
     async def run(self, request: Request, window: int = WINDOW) -> AsyncIterator[Event]:
         """Opening, Step, ... Closing, at most `window` events ahead of what was pulled; 1 = strictly on demand.
@@ -99,6 +106,8 @@ class RemoteEngine:
         async with self._dialling:  # whoever waits here finds the link made meanwhile
             if self._link is None or self._link.over:
                 self._link = _Link(await _dial(self.address, patience), self.address)
+                if self._card:
+                    self._link.introduce(self._card)
             return self._link
 
     async def _ask(self, kind: type[T], verb: str, question: dict[str, Any] | None = None) -> T:
@@ -143,6 +152,10 @@ class _Link:
         When the link is over nothing is sent; the inbox tells.
         """
         self._outbox.put_nowait(frames.pack(frame))
+
+    def introduce(self, card: dict[str, str]) -> None:
+        """Say who is at this end; the answer has no inbox and is dropped."""
+        self.post(Ask(next(self._numbers), "look", card))
 
     async def _write(self) -> None:
         with contextlib.suppress(ConnectionClosed):  # the reader tells everybody

@@ -8,8 +8,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import socket
 import sys
+import time
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -21,7 +23,7 @@ from starlette.responses import Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
-from labkit.engine import frames
+from labkit.engine import classroom, frames
 from labkit.engine.frames import PATH, Ask, Cancel, Failed, Grant, Happened, Start
 from labkit.engine.limits import LARGEST_WINDOW, Limits
 from labkit.engine.local import LocalEngine
@@ -42,6 +44,7 @@ class House:
     def __init__(self, engine: LocalEngine, limits: Limits):
         self.engine, self.limits = engine, limits
         self.visitors: set[Visitor] = set()
+        self.classroom = classroom.Classroom(os.environ.get("LABKIT_TEACHER", ""))
         self.trouble = ""  # why the default pair could not be loaded
 
     async def warm(self) -> None:
@@ -85,7 +88,9 @@ class Visitor:
         self.house, self.line = house, line
         self.runs: dict[int, tuple[asyncio.Task, Turns]] = {}
         self.questions: set[asyncio.Task] = set()
-        self.turn = asyncio.Lock()  # one question at a time, so that a hundred of them hold nobody else up
+        self.turn = asyncio.Lock()  # one question to the models at a time, so that a hundred of them hold nobody else up
+        self.number, self.page = 0, ""  # once it has introduced itself
+        self.since, self.last, self.steps = time.monotonic(), None, 0  # when it came, its last step, how many it had
 
     async def serve(self) -> None:
         """Take frames until the visitor leaves, sends rubbish, or has been silent for too long."""
@@ -153,6 +158,9 @@ class Visitor:
                 if event is None:
                     break
                 await self.send(Happened(id, event))
+                self.last = time.monotonic()
+                self.steps += 1
+                self.house.classroom.steps += 1
             last = frames.Ended(id)
         except WebSocketDisconnect:
             return
@@ -165,18 +173,19 @@ class Visitor:
 
     async def answer(self, ask: Ask) -> None:
         """Answer one question."""
-        engine = self.house.engine
+        house = self.house
         try:
-            async with self.turn:
-                if ask.verb == "look":
-                    value = await engine.look(**ask.question)
-                elif ask.verb in ("methods", "transforms", "models"):
-                    value = await getattr(engine, ask.verb)()
-                elif ask.verb == "status":
-                    value = msgspec.structs.replace(await engine.status(), visitors=len(self.house.visitors))
-                else:
-                    verbs = "methods, transforms, models, status or look"
-                    raise EngineError(f"There is no verb {ask.verb!r}: ask for {verbs}.")
+            if ask.verb == "status":
+                pushed = house.classroom.shown.number if house.classroom.shown else 0
+                value = msgspec.structs.replace(await house.engine.status(), visitors=len(house.visitors), pushed=pushed)
+            elif ask.verb == "look" and ask.question.get("what") in classroom.QUESTIONS:
+                value = classroom.answer(house, self, ask.question)
+            elif ask.verb in ("look", "methods", "transforms", "models"):
+                async with self.turn:
+                    value = await getattr(house.engine, ask.verb)(**(ask.question if ask.verb == "look" else {}))
+            else:
+                verbs = "methods, transforms, models, status or look"
+                raise EngineError(f"There is no verb {ask.verb!r}: ask for {verbs}.")
             await self.send(frames.Answer(ask.id, msgspec.Raw(msgspec.msgpack.encode(value))))
         except WebSocketDisconnect:
             return

@@ -57,6 +57,11 @@ class Turns:
         """Events granted and not taken yet."""
         return self._credit + self._arrived.qsize()
 
+    @property
+    def queued(self) -> bool:
+        """Is a step due that has not been computed?"""
+        return self._queued
+
     def close(self) -> None:
         """Stop at once; `freed(self)` is called in the thread when the caches are gone, after a step under way."""
         with self._lock:

@@ -1,14 +1,16 @@
 """Voila with the lab's settings: `python -m labkit.host.dashboards NOTEBOOKS --port=8866 --pool=1`.
 
-The address itself leads to the welcome dashboard. Each dashboard keeps a few kernels warm, so that a page opens with
-its first widgets already built; notebooks of your own beside them get no pool.
+The address itself leads to the welcome dashboard, or to the one that a class begins with. Each dashboard keeps a few
+kernels warm, so that a page opens with its first widgets already built; notebooks of your own beside them get no pool.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import contextlib
 import logging
+import os
 import sys
 from pathlib import Path
 
@@ -19,14 +21,18 @@ sys.modules.setdefault("rfc3987_syntax", None)
 from tornado.ioloop import IOLoop  # noqa: E402
 from tornado.web import HTTPError, RedirectHandler  # noqa: E402
 from tornado.websocket import WebSocketClosedError  # noqa: E402
-from traitlets import Bool, Integer  # noqa: E402
+from traitlets import Integer, Unicode  # noqa: E402
 from traitlets.config import Config  # noqa: E402
 from voila.app import Voila  # noqa: E402
 from voila.shutdown_kernel_handler import VoilaShutdownKernelHandler  # noqa: E402
+from voila.tornado.handler import TornadoVoilaHandler  # noqa: E402
 
+from labkit.host.door import AskForWord, Door, Page  # noqa: E402
 from labkit.host.kernels import PatientKernelManager, PromptConnection  # noqa: E402
+from labkit.host.lesson import TEACHER  # noqa: E402
 
 WELCOME = "00_welcome.ipynb"
+AT_ONCE = 4  # kernels of a class started at the same time
 WARM_UP = 4.0  # seconds after the start, and after a warm kernel was taken: first the page that somebody waits for
 CULL_EVERY = 120  # seconds; long against the time a page takes to load
 CULL_AFTER = 1200  # seconds without a connected page
@@ -40,17 +46,23 @@ class Goodbye(VoilaShutdownKernelHandler):
 
 
 class Dashboards(Voila):
-    """Voila whose root is the welcome page instead of a list of files, and which warms its kernels after that page."""
+    """Voila whose root is the first page instead of a list of files, and which warms its kernels after that page."""
 
     name = "voila"
     pool = Integer(1, config=True, help="warm kernels for each dashboard")
-    once = Bool(False, config=True, help="fill the pools only once, for people who all come at one time")
+    first = Unicode(WELCOME, config=True, help="the dashboard that the address leads to")
+    expected = Integer(0, config=True, help="visitors who will open the first page at about the same time")
 
     def init_handlers(self):
-        """The stock handlers behind two of ours."""
-        welcome = {"url": f"{self.base_url}voila/render/{WELCOME}", "permanent": False}
-        ours = [(self.server_url, RedirectHandler, welcome), (f"{self.server_url}voila/api/shutdown/(.*)", Goodbye)]
-        return [*ours, *super().init_handlers()]
+        """The stock handlers behind ours."""
+        first = {"url": f"{self.base_url}voila/render/{self.first}", "permanent": False}
+        ours = [
+            (self.server_url, RedirectHandler, first),
+            (f"{self.server_url}voila/api/shutdown/(.*)", Goodbye),
+            (f"{self.server_url}login", AskForWord),  # Voila has it at the root only, wherever it is served
+        ]
+        stock = [(rule[0], Page if rule[1] is TornadoVoilaHandler else rule[1], *rule[2:]) for rule in super().init_handlers()]
+        return [*ours, *stock]
 
     def listen(self):
         """Listen, serve the welcome page from a warm kernel, and warm the other dashboards' a little later."""
@@ -64,8 +76,17 @@ class Dashboards(Voila):
         self.kernel_manager.kernel_pools_config = {"default": {"pool_size": 0}, **pools}
         for name in dashboards:
             self.kernel_manager.fill_if_needed(delay=0, notebook_name=name)
-        if self.once:
-            self.kernel_manager.kernel_pools_config = {"default": {"pool_size": 0}}
+        if self.expected:
+            self.warming = asyncio.ensure_future(self.warm_class(pools[self.first]))
+
+    async def warm_class(self, pool: dict[str, int]):
+        """Warm a kernel of the first page for everybody who is expected, a few at a time."""
+        for size in range(AT_ONCE, self.expected + AT_ONCE, AT_ONCE):
+            pool["pool_size"] = min(size, self.expected)
+            self.kernel_manager.fill_if_needed(delay=0, notebook_name=self.first)
+            ready = await asyncio.gather(*self.kernel_manager._pools[self.first])
+            await asyncio.gather(*(one["task"] for one in ready))
+        print(f"  {self.expected} pages of {self.first} are warm.", flush=True)
 
     def stop(self):
         """End all kernels; one that is just being ended elsewhere is no reason to leave the others."""
@@ -73,18 +94,37 @@ class Dashboards(Voila):
             super().stop()
 
 
-def settings(notebooks: Path, port: int, pool: int, once: bool = False) -> Config:
-    """Voila's configuration for serving the folder `notebooks` on 127.0.0.1, `pool` warm kernels a dashboard, filled again
-    or only `once`."""
+def settings(
+    notebooks: Path,
+    port: int,
+    pool: int,
+    *,
+    host: str = "127.0.0.1",
+    base_url: str = "/",
+    token: str = "",
+    first: str = WELCOME,
+    expected: int = 0,
+    most: int = 0,
+    most_each: int = 0,
+) -> Config:
+    """Voila's configuration for serving the folder `notebooks`, `pool` warm kernels a dashboard.
+
+    `token` is the word at the door, "" = none; `expected` visitors come to the page `first`; `most` pages may be open at once,
+    `most_each` of one visitor, 0 = any number.
+    """
     config = Config()
     config.Voila = Config(
-        ip="127.0.0.1",
+        ip=host,
+        base_url=base_url,
+        token=token,
+        identity_provider_class=Door,
+        first=first,
+        expected=expected,
         port=port,
         port_retries=0,
         root_dir=str(notebooks),
         open_browser=False,
         pool=pool,
-        once=once,
         log_level="ERROR",  # its warnings say that a notebook is not trusted, which here means nothing
         kernel_websocket_connection_class=PromptConnection,
     )
@@ -100,8 +140,9 @@ def settings(notebooks: Path, port: int, pool: int, once: bool = False) -> Confi
     )
     # titles and code for those who open the page as a notebook: here they are neither shown nor run
     config.TagRemovePreprocessor = Config(enabled=True, remove_cell_tags={"lab-only"})
-    pools = {"default": {"pool_size": 0}, WELCOME: {"pool_size": pool}}
+    pools = {"default": {"pool_size": 0}, first: {"pool_size": pool}}
     config.VoilaKernelManager = Config(kernel_pools_config=pools, fill_delay=WARM_UP)
+    config.PatientKernelManager = Config(most=most, most_each=most_each, always=TEACHER)
     config.MappingKernelManager = Config(
         cull_interval=CULL_EVERY, cull_idle_timeout=CULL_AFTER, cull_connected=False, default_kernel_name="python3"
     )
@@ -119,11 +160,16 @@ def main() -> None:
     parser.add_argument("notebooks", type=Path)
     parser.add_argument("--port", type=int, default=8866)
     parser.add_argument("--pool", type=int, default=1)
-    parser.add_argument("--once", action="store_true")
-    arguments = parser.parse_args()
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--base-url", default="/")
+    parser.add_argument("--first", default=WELCOME)
+    for name in ("expected", "most", "most-each"):
+        parser.add_argument(f"--{name}", type=int, default=0)
+    given = vars(parser.parse_args())
     logging.getLogger("asyncio").addFilter(_is_news)
-    notebooks = arguments.notebooks.resolve()
-    Dashboards.launch_instance(argv=[], config=settings(notebooks, arguments.port, arguments.pool, arguments.once))
+    token = os.environ.pop("LABKIT_WORD", "")  # in no list of processes, and in no kernel's environment
+    config = settings(given.pop("notebooks").resolve(), given.pop("port"), given.pop("pool"), token=token, **given)
+    Dashboards.launch_instance(argv=[], config=config)
 
 
 if __name__ == "__main__":

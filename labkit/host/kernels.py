@@ -7,6 +7,7 @@ import time
 
 from jupyter_server.services.kernels.connection.channels import ZMQChannelsWebsocketConnection
 from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
+from traitlets import Integer, Unicode
 
 FORGOTTEN = 3600.0  # seconds after which a kernel that no page ever connected to is taken for abandoned
 
@@ -31,28 +32,57 @@ class PromptConnection(ZMQChannelsWebsocketConnection):
     def connect(self):
         """Open the channels, as the parent does."""
         self.websocket_handler.set_nodelay(True)
+        owners = getattr(self.multi_kernel_manager, "owners", None)  # JupyterLab's manager counts nobody's pages
+        if owners is not None:
+            owners[self.kernel_id] = self.websocket_handler.current_user.username
         return super().connect()
 
 
 class PatientKernelManager(AsyncMappingKernelManager):
-    """Culls idle kernels only once a page has been connected to them.
+    """Culls idle kernels only once a page has been connected to them, and knows how many pages are open.
 
     A preheated kernel that is handed to a visitor keeps its old idle clock; the stock manager may then end it before
     the page's socket is there. A kernel nobody ever connects to is ended after an hour.
     """
 
+    most = Integer(0, config=True, help="pages open at once; 0 = as many as come")
+    most_each = Integer(0, config=True, help="pages one visitor may have open; 0 = any number")
+    always = Unicode("", config=True, help="the notebook that opens however full the lab is")
+
     def __init__(self, **traits):
         super().__init__(**traits)
-        self._met: set[str] = set()
+        self.owners: dict[str, str] = {}  # kernel with a page: whose it is
         self._born: dict[str, float] = {}
+
+    def refusal(self, visitor: str, notebook: str) -> str:
+        """Why `visitor` cannot have one more page, in a sentence; "" when there is room."""
+        if notebook == self.always:
+            return ""
+        own = sum(owner == visitor and self._kernel_connections.get(kernel, 0) > 0 for kernel, owner in self.owners.items())
+        if self.most_each and own >= self.most_each:
+            return f"You have as many pages of the lab open as each visitor may have ({own}): close one of them."
+        if self.most and len(self.owners) >= self.most:
+            return f"The lab is full ({len(self.owners)} pages are open): this page asks again until one is closed."
+        return ""
+
+    def hand_out(self, notebook: str) -> None:
+        """A visitor is about to get a page: of the kernels kept warm for a whole class one less is needed."""
+        pool = self.kernel_pools_config.get(notebook, {})
+        pool["pool_size"] = max(pool.get("pool_size", 0) - 1, min(pool.get("pool_size", 0), 1))
 
     def notify_connect(self, kernel_id):
         """A page's socket opened."""
-        self._met.add(kernel_id)
+        self.owners.setdefault(kernel_id, "")
         super().notify_connect(kernel_id)
+
+    def remove_kernel(self, kernel_id):
+        """The kernel is gone, and with it what was known of it."""
+        self.owners.pop(kernel_id, None)
+        self._born.pop(kernel_id, None)
+        return super().remove_kernel(kernel_id)
 
     async def cull_kernel_if_idle(self, kernel_id):
         """End the kernel when it is idle for too long and somebody had met it."""
         born = self._born.setdefault(kernel_id, time.monotonic())
-        if kernel_id in self._met or time.monotonic() - born > FORGOTTEN:
+        if kernel_id in self.owners or time.monotonic() - born > FORGOTTEN:
             await super().cull_kernel_if_idle(kernel_id)

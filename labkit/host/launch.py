@@ -63,9 +63,10 @@ def engine_command(port: int) -> list[str]:
     return [sys.executable, "-m", "labkit.cli", "engine", "--port", str(port)]
 
 
-def dashboards_command(notebooks: Path, port: int, pool: int) -> list[str]:
-    """Voila over the folder `notebooks`, with `pool` warm kernels a dashboard."""
-    return [sys.executable, "-m", "labkit.host.dashboards", str(notebooks), f"--port={port}", f"--pool={pool}"]
+def dashboards_command(notebooks: Path, port: int, pool: int, **more: str | int) -> list[str]:
+    """Voila over the folder `notebooks`, with `pool` warm kernels a dashboard; `more` as in `labkit.host.dashboards.settings`."""
+    options = [f"--{name.replace('_', '-')}={value}" for name, value in {"port": port, "pool": pool, **more}.items()]
+    return [sys.executable, "-m", "labkit.host.dashboards", str(notebooks), *options]
 
 
 def jupyterlab_command(notebooks: Path, port: int, token: str) -> list[str]:
@@ -93,14 +94,14 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def check_port(port: int, mend: str) -> None:
+def check_port(port: int, mend: str, host: str = "127.0.0.1") -> None:
     """Raise `LabError` when `port` cannot be listened on; `mend` says how to choose another."""
-    with socket.socket() as probe:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("127.0.0.1", port))
+            probe.bind((host, port))
         except (OSError, OverflowError):
-            raise LabError(f"Port {port} on 127.0.0.1 is taken or not allowed: {mend}.") from None
+            raise LabError(f"Port {port} on {host} is taken or not allowed: {mend}.") from None
 
 
 class _Stay(urllib.request.HTTPRedirectHandler):
@@ -156,7 +157,7 @@ def serve_dashboards(port: int, engine_port: int, pool: int, open_browser: bool)
     """Engine and Voila until Ctrl-C. Raises `LabError` when a port is taken or a server does not come up."""
     check_port(port, "choose another with PORT=… (make) or --port")
     command = dashboards_command(NOTEBOOKS, port, pool)
-    _serve("The dashboards", command, f"http://127.0.0.1:{port}/", engine_port, open_browser)
+    serve("The dashboards", command, f"http://127.0.0.1:{port}/", engine_port, open_browser)
 
 
 def serve_notebooks(port: int, engine_port: int, open_browser: bool) -> None:
@@ -164,10 +165,24 @@ def serve_notebooks(port: int, engine_port: int, open_browser: bool) -> None:
     check_port(port, "choose another with PORT=… (make) or --port")
     token = secrets.token_hex(16)
     command = jupyterlab_command(NOTEBOOKS, port, token)
-    _serve("JupyterLab", command, f"http://127.0.0.1:{port}/lab?token={token}", engine_port, open_browser)
+    serve("JupyterLab", command, f"http://127.0.0.1:{port}/lab?token={token}", engine_port, open_browser)
 
 
-def _serve(name: str, command: list[str], url: str, engine_port: int, open_browser: bool) -> None:
+def serve(
+    name: str,
+    command: list[str],
+    url: str,
+    engine_port: int,
+    open_browser: bool = False,
+    *,
+    news: str = "",
+    host_only: dict[str, str] | None = None,
+    engine_only: dict[str, str] | None = None,
+) -> None:
+    """Engine and host until Ctrl-C. `url` is asked until it answers; `news` is printed then, in place of it.
+
+    The last two are what only the one or the other finds in its environment.
+    """
     elsewhere = os.environ.get("LABKIT_ENGINE", "")
     if not elsewhere:
         mend = "choose another with ENGINE_PORT=… (make) or --engine-port, or use its engine: LABKIT_ENGINE=host:port"
@@ -176,12 +191,13 @@ def _serve(name: str, command: list[str], url: str, engine_port: int, open_brows
     around = environment(address)
     stop_on_signals()
     with contextlib.suppress(KeyboardInterrupt), Family() as family:
-        engine = None if elsewhere else family.start(engine_command(engine_port), around)
-        host = family.start(command, around)
+        of_engine = {**around, **(engine_only or {})}
+        engine = None if elsewhere else family.start(engine_command(engine_port), of_engine)
+        host = family.start(command, {**around, **(host_only or {})})
         wait(lambda: answers(url), host, name)
         if engine:
             wait(lambda: listens(engine_port), engine, "The engine")
-        print(f"\n  Token Lab is at {url}\n  Its engine is at {address}. Ctrl-C ends it.\n", flush=True)
+        print(f"\n  {news or f'Token Lab is at {url}'}\n  Its engine is at {address}. Ctrl-C ends it.\n", flush=True)
         if open_browser:
             webbrowser.open(url)
         while host.poll() is None:
@@ -190,6 +206,6 @@ def _serve(name: str, command: list[str], url: str, engine_port: int, open_brows
                     f"The engine ended with code {engine.returncode}; it is started again.", file=sys.stderr, flush=True
                 )
                 time.sleep(1)
-                engine = family.start(engine_command(engine_port), around)
+                engine = family.start(engine_command(engine_port), of_engine)
             time.sleep(0.5)
         raise LabError(f"{name} ended with code {host.returncode}: its last lines above say why.")

@@ -93,7 +93,10 @@ class Bench(anywidget.AnyWidget):
         connect = engines.shared if engine is None else lambda: engine
         request = trace.opening.request if trace else request
         measure = page in ("draft_trees", "decode")
-        self._drive = Drive(request, connect, self._publish, autorun=autorun, trace=trace, measure=measure)
+        audience = type(self) is Bench  # a second bench of a page leaves what the teacher shows to the first
+        self._drive = Drive(
+            request, connect, self._publish, autorun=autorun, trace=trace, measure=measure, audience=audience
+        )
         if page in ("acceptance", "decode"):
             takeaway.prepare_charts()  # in a warm kernel this is done long before a visitor comes
         self._parts: dict[str, list[bytes]] = {}  # a trace on its way up, part by part

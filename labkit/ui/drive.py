@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from hashlib import sha256
 from typing import Any, Callable
 
 import msgspec
 
 from labkit.errors import EngineError, LabError
 from labkit.trace import Request, Trace, loads
-from labkit.ui.desk import Desk, Job
+from labkit.ui.company import Company
+from labkit.ui.desk import Job
 from labkit.ui.lane import Lane
 
 FRAME = 0.016  # seconds between two messages to the page while a run goes on: what an eye can follow
-WATCH = 1.5  # seconds between two looks whether the engine is still there
 WINDOW = 4  # steps under way while running: enough to hide the wire, few enough that Stop shows nothing stale
 LONGEST_BRANCH = 24  # new tokens of a branch taken at the very end, where there is no length to match
 ENDLESS = 10**9  # steps, more than any study has
@@ -24,11 +23,12 @@ SILENCE = 0.7  # seconds without a request before plain decoding is measured: a 
 log = logging.getLogger(__name__)
 
 
-class Drive(Desk):
+class Drive(Company):
     """Lanes and the task that fills them. Nothing is opened or started before the page's first message.
 
     `publish(kind, fields, laws)` hands news to the page; `connect()` gives an engine; `autorun` steps follow the first message;
-    `measure` asks for a plain run beside every other one, so that its cost has something to stand against.
+    `measure` asks for a plain run beside every other one, so that its cost has something to stand against; `audience`: show what
+    the teacher shows.
     """
 
     def __init__(
@@ -40,21 +40,14 @@ class Drive(Desk):
         autorun: int = 0,
         trace: Trace | None = None,
         measure: bool = False,
+        audience: bool = False,
     ):
-        super().__init__()
+        super().__init__(connect)
         self.autorun, self.measure = autorun, measure
         self._measured: dict[bytes, int] = {}  # the request measured last, and how many of its steps
         self.lanes = [Lane("first", request, trace)]
         self.publish = publish
-        self._connect, self._engine = connect, None
-        self._watching: asyncio.Task | None = None
-        self.health: dict[str, Any] = {}
-
-    @property
-    def engine(self) -> Any:
-        """The engine, chosen when it is first needed: a preheated kernel must not hold a socket."""
-        self._engine = self._engine or self._connect()
-        return self._engine
+        self.audience = audience
 
     def opened(self, message: dict[str, Any]) -> None:
         """Give a fresh page what there is."""
@@ -77,9 +70,10 @@ class Drive(Desk):
 
     async def _do_open(self, job: Job) -> None:
         """Say who answers; run the first steps of an empty bench."""
+        if self.audience:  # one bench of a page speaks for it
+            self.introduce(job)
         await self.greet(str(job.message.get("knows", "")))
-        if self._watching is None and not self.health.get("local"):
-            self._watching = self.spawn(self._watch())
+        self.keep_watch()
         steps, self.autorun = self.autorun, 0
         if steps and self.lanes[0].trace is None:
             await self._advance(job, self.lanes[:1], steps=steps)
@@ -213,43 +207,6 @@ class Drive(Desk):
         del self.lanes[1:]
 
     # ------------------------------------------------------------------ the engine and the page
-
-    async def greet(self, knows: str = "") -> None:
-        """Tell the page who answers, where and on what, and what there is to choose, unless it `knows` that by its key."""
-        try:
-            engine = self.engine
-            methods, transforms = await engine.methods(), await engine.transforms()
-            models, status = await engine.models(), await engine.status()
-        except LabError as error:
-            self._say_health({"error": str(error)})
-            return
-        self._say_health({"local": status.where == "this process"})
-        offered = msgspec.to_builtins({"methods": methods, "transforms": transforms, "models": models}, str_keys=True)
-        key = sha256(msgspec.json.encode(offered)).hexdigest()[:16]
-        told = {"status": msgspec.to_builtins(status, str_keys=True), "key": key}
-        self.publish("engine", told if key == knows else {**told, **offered}, [])
-
-    async def _watch(self) -> None:
-        """Notice within three seconds that the engine is gone, and that it is back."""
-        while True:
-            await asyncio.sleep(WATCH)
-            try:
-                await asyncio.wait_for(self.engine.status(), 2 * WATCH)
-            except (TimeoutError, LabError) as error:
-                text = (
-                    str(error)
-                    if isinstance(error, LabError)
-                    else "The engine does not answer: start it again, the trace stays."
-                )
-                self._say_health({"error": text})
-            else:
-                if "error" in self.health:
-                    await self.greet()
-
-    def _say_health(self, health: dict[str, Any]) -> None:
-        if health != self.health:
-            self.health = health
-            self.publish("health", health, [])
 
     def tell(self, lane: Lane) -> None:
         """Send the page what it lacks of one lane."""

@@ -55,6 +55,9 @@ class FakeEngine:
             return {"ids": list(range(len(question["text"].split())))}
         raise LabError(f"The question {what!r} is not known: ask for tokens.")
 
+    def introduce(self, who: str, page: str) -> None:
+        self.introduced = who, page
+
     async def close(self) -> None:
         pass
 

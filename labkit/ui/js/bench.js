@@ -68,6 +68,7 @@ function hear(store, kind, fields, buffers) {
     store.set({ engine: { ...wholeEngine(offered), count: (store.engine?.count ?? 0) + 1 } });
   }
   else if (kind === "health") store.set({ health: fields });
+  else if (kind === "pushed") store.set({ pushed: { ...store.pushed, ...fields } });
   else if (kind === "plain") store.set({ plain: fields });
   else if (kind === "error") store.set({ trouble: { action: "close", ...fields } });
 }
@@ -80,7 +81,7 @@ function unpacked(buffer) {
 /** Ask for what there is; further benches of a page wait until the first has been told what the engine offers. */
 async function open(store, alone) {
   for (let tries = 0; store.guest && !alone && !globalThis[ENGINE] && tries < 60; tries++) await new Promise((done) => setTimeout(done, 50));
-  store.send({ do: "open", view: store.view, knows: globalThis[ENGINE]?.key ?? "" });
+  store.send({ do: "open", view: store.view, knows: globalThis[ENGINE]?.key ?? "", who: visitor(), from: pageName() });
 }
 
 /** Keys that drive the transport when nothing in focus wants them for itself. */
@@ -134,6 +135,7 @@ function render({ model, el }) {
   const models = html("span", { class: "models" });
   const head = drawHead(store.page, looks, models);
   const alarm = html("div", { class: "tl-error tl-alarm", role: "alert", hidden: true });
+  const teacher = makeTeacher(store);
   const tip = makeTip(store);
   const compare = makeCompare(store);
   const views = layout.views(store);
@@ -144,7 +146,7 @@ function render({ model, el }) {
   const lanes = store.page === "study" ? makeProgress(store) : makeLanes(store, tip);
   const knobs = makeKnobs(store, layout.live);
   const page = html("div", { class: `tl-page ${layout.look}` }, lanes.element, knobs.element, ...views.map((panel) => panel.element), own.element);
-  root.append(patterns(), ...(store.guest ? [] : [head.element]), transport.element, alarm, page, tip.element);
+  root.append(patterns(), ...(store.guest ? [] : [head.element]), transport.element, alarm, teacher.element, page, tip.element);
   el.append(root);
 
   const parts = [...views, own, transport, lanes, knobs, takeaway]; // views measure their place first, while nothing has been changed yet
@@ -164,6 +166,7 @@ function render({ model, el }) {
     lanes.settle();
     fetchPlotly();
     drawModels(store, models, alarm);
+    teacher.draw(changes);
     const lane = store.lanes[store.lane];
     const told = {
       ready: "1", state: store.actions.busy() ? "running" : lane.error ? "error" : lane.state, at: lane.at, steps: lane.steps.length, seq: store.sequence,
