@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gzip
+import html
 import re
 import struct
 from collections.abc import Callable
@@ -33,7 +34,7 @@ OUTPUT = re.compile(r'<script[^>]*type="application/vnd\.voila\.cell-output\+jso
 CHARTED = {"acceptance": ("acceptance",)}  # charts that a page brings besides those of its method
 PATIENCE = 60.0  # seconds that a visitor waits for anything before it is an error
 AGAIN = 1.0  # seconds between two attempts to come back, as in page.js
-CALM = 0.15  # seconds without another step before a chart follows, as in chart.js
+CALM, YIELD = 0.15, 3  # seconds, and answers' lengths, without another step before a chart follows, as in chart.js
 GUESTS_WAIT = 3.0  # seconds that further benches of a page wait for what the engine offers, as in bench.js
 BUSY = ("running", "loading")
 encode = msgspec.json.encode
@@ -147,6 +148,7 @@ class Seat:
         self._answers: dict[str, asyncio.Future] = {}
         self._drawn: dict[str, tuple[int, int]] = {}  # what each chart shows: of which run, up to which step
         self._drawing: dict[str, asyncio.Task] = {}
+        self._spent: dict[str, float] = {}  # seconds until its last figure came
 
     @property
     def lane(self) -> Lane:
@@ -184,8 +186,13 @@ class Seat:
         if self.guest and not self.alone:
             with contextlib.suppress(VisitorError):
                 await self.visitor.until(lambda: self.visitor.offers, "what the engine offers", GUESTS_WAIT)
-        self.send({"do": "open", "view": self.view, "knows": knows})
+        self.hello(knows)
         await self.visitor.until(lambda: self.ready, "the bench to stand")
+
+    def hello(self, knows: str = "") -> None:
+        """Ask for everything; `knows` is the key of what the engine offers, where the page has it."""
+        who, page = self.visitor.kernel[:8], self.visitor.notebook.removesuffix(".ipynb")
+        self.send({"do": "open", "view": self.view, "knows": knows, "who": who, "from": page})
 
     def post(self, verb: str, **change: Any) -> None:
         """A click that carries the lane's request, with what was changed of it."""
@@ -267,7 +274,7 @@ class Seat:
             while len(self.lanes) <= news.lane:
                 self.lanes.append(Lane())
             if not self.lanes[news.lane].follow(news):
-                self.send({"do": "open", "view": self.view})
+                self.hello()
             if news.error:
                 self.visitor.trouble.append(news.error["text"])
         elif custom.kind == "snapshot":
@@ -313,18 +320,20 @@ class Seat:
     async def _follow(self, name: str) -> None:
         """Ask for a chart until it shows the last step, one question at a time."""
         while self._behind(name):
+            calm = max(CALM, YIELD * self._spent.get(name, 0.0))
             now = self.lane.runs, self.lane.steps
             if self.stepping or not self.busy:
-                await asyncio.sleep(CALM)
+                await asyncio.sleep(calm)
                 if now != (self.lane.runs, self.lane.steps):
                     continue
             await self.visitor.plotly(self)
             args = {"lane": 0, "upto": now[1], "theme": "light"}
+            start = self.visitor.clock()
             with contextlib.suppress(VisitorError):  # the chart's panel says why there is none
                 await self.ask({"ask": "figure", "name": name, "args": args})
-            self._drawn[name] = now
+            self._drawn[name], self._spent[name] = now, self.visitor.clock() - start
             if self.busy:
-                await asyncio.sleep(CALM)
+                await asyncio.sleep(calm)
 
 
 class Visitor:
@@ -471,7 +480,7 @@ class Visitor:
                     self._flush()
                     if self.lost:  # what was said while nobody listened may be lost
                         for seat in self.seats:
-                            seat.send({"do": "open", "view": seat.view, "knows": self.offers})
+                            seat.hello(self.offers)
                     async for frame in self._line:
                         self._take(frame)
                         if self.over:
@@ -525,5 +534,8 @@ class Visitor:
 def _said(refused: Exception) -> str:
     """What a person reads when a page does not come: the server's own words where there are some."""
     response = getattr(refused, "response", None)
-    text = re.sub(r"<[^>]*>|\s+", " ", response.body.decode(errors="replace")).strip() if response and response.body else ""
+    body = response.body.decode(errors="replace") if response and response.body else ""
+    if one := re.search(r"<p>(.*?)</p>", body, re.DOTALL):  # the lab's own sentence
+        return html.unescape(one[1])
+    text = re.sub(r"<[^>]*>|\s+", " ", body).strip()
     return f"The page did not come ({refused}). {text}"[:400].strip()
