@@ -312,6 +312,17 @@ def bench_diffusion(context: typer.Context) -> None:
     unmasking(context.args, prog_name="labkit bench diffusion")
 
 
+@bench.command("class", **HANDED_ON)
+def bench_class(context: typer.Context) -> None:
+    """A class of simulated students on one engine: steps, Stop, memory, errors; --ramp finds where it breaks.
+
+    Example: labkit bench class --visitors 40 --minutes 10 --json
+    """
+    from labkit.bench.classroom import app as attending
+
+    attending(context.args, prog_name="labkit bench class")
+
+
 @bench.command("ui")
 def bench_ui(
     repeats: Annotated[int, typer.Option(help="How often each thing is timed.")] = 40,

@@ -186,7 +186,7 @@ def measure(repeats: int, say: Callable[[str], None]) -> list[Measured]:
     with tempfile.TemporaryDirectory() as folder, launch.Family() as family, sync_playwright() as playwright:
         served = Path(folder)
         methods = _fill(served)
-        engine = _start_engine(family)
+        engine = start_engine(family)
         browser = playwright.chromium.launch(executable_path=chromium_path(), args=["--no-sandbox"])
         house = _House(family, engine, served, browser)
         found: list[Measured] = []
@@ -255,7 +255,7 @@ class _House:
         weights = []
         for _ in range(LOADS):
             for name in ("01_entropy", "03_acceptance"):
-                _settle(voila)
+                settle(voila)
                 with self.page(f"{url}voila/render/{name}.ipynb") as tab:
                     last = "charts" if name == "03_acceptance" else "strip"
                     tab.wait_for_function(f"'{last}' in arrivals", timeout=60_000)
@@ -295,7 +295,7 @@ def _weigh(weight: dict, data: str | bytes) -> None:
         weight["frames"].append(size)
 
 
-def _settle(voila: psutil.Process) -> None:
+def settle(voila: psutil.Process) -> None:
     """Wait until Voila's kernels have nothing to do: warm ones are ready, left ones are quiet."""
     quiet = 0
     while quiet < 3:
@@ -306,7 +306,7 @@ def _settle(voila: psutil.Process) -> None:
         quiet = quiet + 1 if busy < 0.1 and before.keys() == after.keys() else 0
 
 
-def _start_engine(family: launch.Family) -> str:
+def start_engine(family: launch.Family) -> str:
     """An engine with its models in memory."""
     port = launch.free_port()
     child = family.start(launch.engine_command(port), launch.environment(""), sys.stderr)  # JSON is on standard output

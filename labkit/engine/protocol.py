@@ -63,6 +63,7 @@ class Status(msgspec.Struct, omit_defaults=True):
     draft: str = ""
     visitors: int = 0
     running: int = 0
+    steps: int = 0  # of all runs so far, on a server
     pushed: int = 0  # the number of the trace that the teacher shows; 0 = none
 
 

@@ -187,7 +187,8 @@ class Visitor:
         try:
             if ask.verb == "status":
                 pushed = house.classroom.shown.number if house.classroom.shown else 0
-                value = msgspec.structs.replace(await house.engine.status(), visitors=len(house.visitors), pushed=pushed)
+                here = {"visitors": len(house.visitors), "steps": house.classroom.steps, "pushed": pushed}
+                value = msgspec.structs.replace(await house.engine.status(), **here)
             elif ask.verb == "look" and classroom.concerns(ask.question):
                 value = classroom.answer(house, self, ask.question)
             elif ask.verb == "look":

@@ -19,7 +19,8 @@ WINDOW = 4  # steps under way while running: enough to hide the wire, few enough
 LONGEST_BRANCH = 24  # new tokens of a branch taken at the very end, where there is no length to match
 ENDLESS = 10**9  # steps, more than any study has
 LONG_PROMPT = 2048  # tokens; reading a longer one takes seconds in which nobody gets a step, so plain decoding is not measured
-SILENCE = 0.7  # seconds without a request before plain decoding is measured: a person who steps must not wait behind it
+SILENCE = 0.7  # seconds without a step of anybody's before plain decoding is measured: nobody who steps must wait behind it
+LISTEN = 12  # silences that are waited for; in a class there may be none
 log = logging.getLogger(__name__)
 
 
@@ -175,7 +176,7 @@ class Drive(Company):
         known = self._measured.get(msgspec.json.encode(asked), 0)
         if known and (steps == known or (steps < 2 * known and not lane.ended)):
             return
-        if (await asyncio.wait([job.halt], timeout=SILENCE))[0]:
+        if not await self._is_silent(job):
             return
         measured = []
         for request, upto in ((asked, steps), (plain, None)):
@@ -199,6 +200,22 @@ class Drive(Company):
         if again.trace.ids == lane.trace.ids_upto(steps):  # a method that goes on learning may answer otherwise
             fields |= {"of": msgspec.to_builtins(asked), "seconds_of": [step.cost.seconds for step in again.trace.steps]}
         self.publish("plain", fields, [])
+
+    async def _is_silent(self, job: Job) -> bool:
+        """Wait until the engine has computed nothing for anybody for a while: a clock that ran beside others would tell of them.
+
+        False when that takes too long, or when the person asks for something meanwhile.
+        """
+        try:
+            for _ in range(LISTEN):
+                before = (await self.engine.status()).steps
+                if (await asyncio.wait([job.halt], timeout=SILENCE))[0]:
+                    return False
+                if (await self.engine.status()).steps == before:
+                    return True
+        except LabError:
+            pass  # the watch says it
+        return False
 
     async def close_second(self) -> None:
         """Drop the second lane, if there is one."""

@@ -46,12 +46,12 @@ def stop(trace: Trace, upto: int | None = None, *, theme: str = "light") -> go.F
     first = len(steps)
     while first > 1 and sum(len(step.tree.tokens) for step in steps[first - 2 :]) <= WIDEST:
         first -= 1
-    places, at = [], 0
+    places, marks, at = [], [], 0
     for step in steps[first - 1 :]:
         drafted = len(step.tree.tokens)
         places += range(at, at + drafted)
         style = {"showarrow": False, "yref": "paper", "y": 1, "yanchor": "bottom", "font": {"color": ink["ink-2"]}}
-        figure.add_annotation(x=at + max(drafted - 1, 0) / 2, text=f"{len(step.tree.path)} of {drafted}", **style)
+        marks.append({"x": at + max(drafted - 1, 0) / 2, "text": f"{len(step.tree.path)} of {drafted}", **style})
         at += max(drafted, 1) + 1  # a gap between rounds
     notes = steps[-1].notes
     shown = [row for row in rows(trace, upto) if row[0] >= first]
@@ -61,6 +61,7 @@ def stop(trace: Trace, upto: int | None = None, *, theme: str = "light") -> go.F
     figure.update_layout(yaxis={"title": notes["measure"], "rangemode": "tozero", "visible": bool(notes["measure"])})
     if notes["line"] is not None:
         figure.add_hline(y=notes["line"], line={"color": ink["ink"], "width": 1.5, "dash": "6px,3px"})
+    figure.update_layout(annotations=marks)  # at once and last: one by one each costs as much as all before it
     if "judged" in notes:
         figure.update_yaxes(range=[-0.04, 1.02])
     figure.layout.meta["words"] = _words(steps[-1])

@@ -2,6 +2,7 @@
 
 const PLOTLY = Symbol.for("labkit.plotly"); // page-wide: the promise is the lock, however many benches and charts ask
 const CALM = 150; // ms without another step before a chart follows: plotly takes a frame and more, and must not hold up a scrub
+const YIELD = 3; // and so many times as long as the last figure took to come: on a busy machine steps go before charts
 
 /** plotly.js, pulled from the kernel on the first chart's request; a failure leaves the way free for another try. */
 function plotlyOnce(store) {
@@ -55,6 +56,8 @@ function chartView(store, name, title = "", { words = "", height = 0, table } = 
   let busy = false;
   let count = 0;
   let later = 0;
+  let spent = 0; // ms from the last question to its figure
+  const calm = () => Math.max(CALM, YIELD * spent);
   let wide = 0; // remembered: asking for it between two changes costs a layout
   const sized = () => (drawn === nameNow() && figure?.layout?.meta?.sized ? wide : 0);
   const nameNow = () => (typeof name === "function" ? name(laneNow(store)) : name);
@@ -96,13 +99,15 @@ function chartView(store, name, title = "", { words = "", height = 0, table } = 
         const lane = store.lane ?? 0;
         const room = sized() ? { width: sized() } : {};
         const question = { ask: "figure", name: nameNow(), args: { lane, upto: laneNow(store).at, theme: store.theme, ...room, ...followed() } };
-        const [answer, drawer] = await Promise.all([store.ask(question), library ?? plotlyOnce(store)]);
+        const start = performance.now();
+        const coming = store.ask(question).finally(() => (spent = performance.now() - start));
+        const [answer, drawer] = await Promise.all([coming, library ?? plotlyOnce(store)]);
         [figure, drawn] = [JSON.parse(answer.figure), question.name];
         library = drawer;
         asked = wanted;
         plot.querySelector(".tl-none")?.remove();
         await paint();
-        if (store.actions.busy()) await new Promise((done) => setTimeout(done, CALM)); // a run goes on: leave it the machine
+        if (store.actions.busy()) await new Promise((done) => setTimeout(done, calm())); // a run goes on: leave it the machine
       }
     } catch (error) {
       asked = key(); // said once; the next step tries again
@@ -127,7 +132,7 @@ function chartView(store, name, title = "", { words = "", height = 0, table } = 
       if (!key()) return;
       if (key() !== asked && figure && (store.stepping || !store.actions.busy())) {
         clearTimeout(later);
-        later = setTimeout(update, CALM);
+        later = setTimeout(update, calm());
       } else if (key() !== asked) update();
       else if (figure && library && size !== store.size) paint();
     },
