@@ -26,6 +26,7 @@ from traitlets.config import Config  # noqa: E402
 from voila.app import Voila  # noqa: E402
 from voila.shutdown_kernel_handler import VoilaShutdownKernelHandler  # noqa: E402
 from voila.tornado.handler import TornadoVoilaHandler  # noqa: E402
+from voila.tornado.kernel_websocket_handler import VoilaKernelWebsocketHandler  # noqa: E402
 
 from labkit.host.door import AskForWord, Door, Page  # noqa: E402
 from labkit.host.kernels import PatientKernelManager, PromptConnection  # noqa: E402
@@ -45,6 +46,21 @@ class Goodbye(VoilaShutdownKernelHandler):
         """Voila's pages get no such cookie, so the stock handler refuses them all; who knows a kernel's id has its page."""
 
 
+class Channels(VoilaKernelWebsocketHandler):
+    """A page's socket to its kernel."""
+
+    async def get(self, kernel_id):
+        """Open it, unless the page was closed meanwhile, which the stock handler takes for an error of its own."""
+        try:
+            await super().get(kernel_id)
+        except AttributeError:
+            if self.connection is not None:
+                raise
+
+
+OURS = {TornadoVoilaHandler: Page, VoilaKernelWebsocketHandler: Channels}  # in the place of Voila's own
+
+
 class Dashboards(Voila):
     """Voila whose root is the first page instead of a list of files, and which warms its kernels after that page."""
 
@@ -61,7 +77,7 @@ class Dashboards(Voila):
             (f"{self.server_url}voila/api/shutdown/(.*)", Goodbye),
             (f"{self.server_url}login", AskForWord),  # Voila has it at the root only, wherever it is served
         ]
-        stock = [(rule[0], Page if rule[1] is TornadoVoilaHandler else rule[1], *rule[2:]) for rule in super().init_handlers()]
+        stock = [(rule[0], OURS.get(rule[1], rule[1]), *rule[2:]) for rule in super().init_handlers()]
         return [*ours, *stock]
 
     def listen(self):
