@@ -22,7 +22,7 @@ def framed(first: int, data: bytes = b"") -> bytes:
 
 QUESTION = framed(0x80 | BINARY, frames.pack(Ask(0, "look", {"what": "tokens", "text": "é" * 30_000})))
 MANY = 150  # answers: more than the buffers of two sockets hold
-
+ROOMY = {"max_prompt_tokens": 2**20, "max_questions_per_visitor": MANY}
 
 class Raw:
     """A client that reads when it is told to, and only then."""
@@ -129,7 +129,7 @@ def test_who_does_not_read_is_sent_away_with_what_it_had(serving, held, local, m
     monkeypatch.setattr(server, "PONG_SECONDS", 0.5)
 
     async def play():
-        async with serving(max_prompt_tokens=2**20, max_questions_per_visitor=MANY) as (engine, house), Raw(engine.address) as client:
+        async with serving(**ROOMY) as (engine, house), Raw(engine.address) as client:
             await client.handshake()
             await client.send(framed(0x80 | BINARY, frames.pack(Start(0, packed(ask(1000)), 8))))
             asking = asyncio.create_task(client.send(QUESTION * MANY))
@@ -147,7 +147,7 @@ def test_who_leaves_its_last_answers_unread_is_not_waited_for(serving, held, mon
     monkeypatch.setattr(lines, "PUNCTUAL", 0.3)
 
     async def play():
-        async with serving(max_prompt_tokens=2**20, max_questions_per_visitor=MANY) as (engine, house), Raw(engine.address) as client:
+        async with serving(**ROOMY) as (engine, house), Raw(engine.address) as client:
             await client.handshake()
             await client.send(QUESTION * MANY)
             (line,) = held
