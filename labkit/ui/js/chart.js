@@ -67,7 +67,7 @@ function chartView(store, name, title = "", { words = "", height = 0, table } = 
   const followed = () => Object.fromEntries(((drawn === nameNow() && figure?.layout?.meta?.follows) || []).map((one) => [one, FOLLOWED[one]()]));
   const key = () => {
     const lane = laneNow(store);
-    return lane?.steps?.length && nameNow() ? [nameNow(), store.lane, lane.name, lane.runs, lane.at, lane.opening?.request?.seed, lane.steps[lane.at - 1]?.emitted, store.theme, sized(), JSON.stringify(followed())].join("/") : "";
+    return lane?.steps?.length && nameNow() ? [nameNow(), store.lane, lane.name, lane.runs, lane.at, lane.opening?.request?.seed, stepAt(lane)?.emitted, store.theme, sized(), JSON.stringify(followed())].join("/") : "";
   };
   const tall = () => height || figure?.layout?.meta?.height || (figure ? 232 : 140);
 
