@@ -140,7 +140,7 @@ class Step(msgspec.Struct, tag="step", omit_defaults=True):
     """One turn of a decoder's loop."""
 
     emitted: list[int]  # tokens that became final
-    at: list[int] | None = None  # where they stand after the prompt; None = appended
+    at: list[int] | None = None  # where they stand after the prompt, below 0 in its gaps; None = appended
     sources: list[str] = []  # per emitted token: "target", "draft", "lookup", "matrix"
     beliefs: list[Belief] = []  # per emitted token
     tree: Tree | None = None
