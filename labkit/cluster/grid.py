@@ -42,18 +42,21 @@ def settings(methods: str, knobs: list[str]) -> tuple[list[Setting], list[str]]:
 
 
 def plan(
-    methods: str, knobs: list[str], prompts: int, tokens: int, temperatures: list[float], seeds: int, target: str, draft: str,
-    dtype: str,
+    methods: str, knobs: list[str], prompts: int, tokens: int, temperatures: list[float], seeds: list[int],
+    target: str, draft: str, dtype: str,
 ) -> Plan:  # fmt: skip
     """The checked plan of a sweep. Raises `LabError`, one sentence, on whatever no cell could be computed with."""
     listed, short = settings(methods, knobs)
     heldout(prompts)
     for temperature in temperatures:
         build_law(temperature, [])
-    if len(set(temperatures)) < len(temperatures):
-        raise KnobError("A temperature comes twice: give each once.")
-    if tokens < 1 or seeds < 1:
-        raise KnobError(f"{tokens} new tokens and {seeds} seeds are asked for: choose at least 1 of each.")
+    for seed in seeds:
+        if not 0 <= seed < 2**63:
+            raise KnobError(f"A seed is {seed}: choose whole numbers from 0 to {2**63 - 1}.")
+    if len(set(temperatures)) < len(temperatures) or len(set(seeds)) < len(seeds):
+        raise KnobError("A temperature or a seed comes twice: give each once.")
+    if tokens < 1:
+        raise KnobError(f"{tokens} new tokens are asked for: choose at least 1.")
     target, draft = names(target, draft)
     vocabulary(target)
     needy = next((setting.name for setting in listed if all_methods()[setting.name].drafts == "model"), "")

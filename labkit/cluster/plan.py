@@ -36,18 +36,18 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     prompts: int  # held-out ones, the first so many
     tokens: int  # new ones a cell, at most
     temperatures: list[float]
-    seeds: int  # 0, 1, ... so many
+    seeds: list[int]
     target: str
     draft: str
     dtype: str
     labkit: str  # the version that planned it
 
     def __len__(self) -> int:
-        return len(self.settings) * self.prompts * len(self.temperatures) * self.seeds
+        return len(self.settings) * self.prompts * len(self.temperatures) * len(self.seeds)
 
     def cells(self) -> Iterator[Ask]:
         """Every cell; settings change quickest, so that an unfinished sweep has come equally far with each."""
-        order = itertools.product(range(self.prompts), range(self.seeds), self.temperatures, self.settings)
+        order = itertools.product(range(self.prompts), self.seeds, self.temperatures, self.settings)
         for number, (prompt, seed, temperature, setting) in enumerate(order):
             yield Ask(number, setting, prompt, temperature, seed)
 

@@ -145,9 +145,9 @@ def sweep(
     threads: int = 1,
     traces: bool = False,
 ) -> int:
-    """Compute what is missing in a claimed folder; how many cells are still missing at the end, after Ctrl-C or because they were lost.
+    """Compute what is missing in a claimed folder; how many cells still are at the end, after Ctrl-C or because they were lost.
 
-    `told` hears, as plain data, the plan, then every cell (the finished ones first), then where the table is. Raises `LabError`.
+    `told` hears, as plain data, the plan, every cell (the finished ones first), and where the table is. Raises `LabError`.
     """
     journal = Journal(folder)
     with contextlib.suppress(KeyboardInterrupt):
@@ -220,12 +220,13 @@ def summary(cells: list[Cell]) -> list[dict[str, Any]]:
     return found
 
 
-def numbers(text: str) -> list[float]:
-    """"0,0.7" as numbers. Raises `LabError`."""
+def numbers(text: str, kind: type, what: str) -> list[Any]:
+    """Text such as "0,0.7" as a list of numbers. Raises `LabError`."""
     try:
-        return [float(part) for part in text.split(",")]
+        return [kind(part) for part in text.split(",")]
     except ValueError:
-        raise LabError(f"The temperatures are {text!r}: write numbers with commas between, for example 0,0.7.") from None
+        example = "0,1,2" if kind is int else "0,0.7"
+        raise LabError(f"The {what} are {text!r}: write numbers with commas between, for example {example}.") from None
 
 
 app = typer.Typer(add_completion=False, context_settings={"help_option_names": ["-h", "--help"]})
@@ -241,7 +242,7 @@ def main(
     prompts: Annotated[int, typer.Option(help="held-out prompts, 1 to 120")] = 8,
     tokens: Annotated[int, typer.Option(help="new tokens a cell")] = 64,
     temperatures: Annotated[str, typer.Option("--temperature", help="one, or several with commas between")] = "0",
-    seeds: Annotated[int, typer.Option(help="so many seeds, from 0 on")] = 1,
+    seeds: Annotated[str, typer.Option(help="one, or several with commas between")] = "0",
     traces: Annotated[bool, typer.Option("--traces", help="keep every cell's whole trace beside the table")] = False,
     address: Annotated[str, typer.Option(help="a Ray cluster, host:port or auto; left out, one on this machine")] = "",
     cpus: Annotated[int, typer.Option(min=0, help="cores to use on this machine; 0 = all")] = 0,
@@ -253,7 +254,8 @@ def main(
 
     Example: labkit sweep --methods chain,lookup --set chain.length=2,4,8 --prompts 8 --out results/
     """
-    plan = grid.plan(methods, list(settings), prompts, tokens, numbers(temperatures), seeds, target, draft, dtype)
+    heats, numbered = numbers(temperatures, float, "temperatures"), numbers(seeds, int, "seeds")
+    plan = grid.plan(methods, list(settings), prompts, tokens, heats, numbered, target, draft, dtype)
     needed("ray", "pyarrow", "filelock")
     with claim(out, plan), printed(as_json) as told:
         missing = sweep(plan, out, told, address=address, cpus=cpus, device=device, threads=threads, traces=traces)

@@ -1,8 +1,9 @@
-"""What a person sees: the bench, the boundary ribbon and the welcome page, small widgets of plain DOM that talk to an engine; no
-torch here."""
+"""What a person sees: the bench, the boundary ribbon, a sweep and the welcome page, small widgets of plain DOM that talk to an
+engine; no torch here."""
 
 from labkit.ui.bench import Bench
 from labkit.ui.ribbon import Ribbon
+from labkit.ui.sweep import Sweep
 from labkit.ui.welcome import Welcome
 
-__all__ = ["Bench", "Ribbon", "Welcome"]
+__all__ = ["Bench", "Ribbon", "Sweep", "Welcome"]
