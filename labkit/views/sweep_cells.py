@@ -62,9 +62,10 @@ def sweep_cells(trace: Trace, upto: int | None = None, *, theme: str = "light") 
     figure = go.Figure(layout={"template": {}, "title": "Every cell of the sweep"})
     names = plan.get("names", [])
     meta = {"words": _words(done, read.steps(trace, upto)), "height": 130 + 34 * max(len(names), 4)}
-    figure.update_layout(meta=meta, showlegend=False)
+    figure.update_layout(meta=meta, showlegend=False, plot_bgcolor=ink["sunk"])
     columns = _columns(plan)
-    figure.update_layout(xaxis={"title": "prompt", "showgrid": False}, yaxis={"showgrid": False, "autorange": "reversed"})
+    figure.update_xaxes(title="prompt", showgrid=False, type="category")
+    figure.update_yaxes(showgrid=False, autorange="reversed")
     if not columns:
         return figure
     found = {(run.setting, (run.prompt, run.temperature, run.seed)): run for run in done}
@@ -131,9 +132,10 @@ def _hover(name: str, where: str, run: Run | None) -> str:
 def _words(done: list[Run], steps: list[Step]) -> str:
     if not done:
         return "Nothing is computed yet."
-    said = "Tokens a target forward; a dot is still to come."
+    last = steps[-1].notes
+    said = "Tokens a target forward" + ("; a dot is still to come." if last["done"] < last["of"] else ".")
     if failed := sum(run.pace is None for run in done):
         said += f" × failed ({failed}): the file says why."
-    if table := steps[-1].notes.get("table"):
+    if table := last.get("table"):
         said += f" One row a cell: pandas.read_parquet({table!r})"
     return said

@@ -38,19 +38,20 @@ def sweep_means(trace: Trace, upto: int | None = None, *, theme: str = "light") 
     figure = make_subplots(1, 2, shared_yaxes=True, horizontal_spacing=0.04, figure=go.Figure(layout={"template": {}}))
     figure.update_layout(title="What is counted, and what the clock says", showlegend=False)
     figure.update_layout(meta={"words": _words(table), "height": 130 + 34 * max(len(names), 4)})
-    for column, value, colour in ((1, Run.pace.fget, "e4"), (2, Run.slowness.fget, "e5" if theme == "light" else "e3")):
+    for column, value, colour in ((1, Run.pace.fget, "e4"), (2, Run.slowness.fget, "e5")):
         own = [run for run in done if run.pace is not None]
         figure.add_scatter(
             x=[value(run) for run in own],
             y=[run.setting for run in own],
             mode="markers",
-            marker={"size": 9, "color": ink[colour], "opacity": 0.55, "line": {"color": ink["edge"], "width": 0.5}},
+            marker={"size": 9, "color": ink[colour], "opacity": 0.7, "line": {"color": ink["edge"], "width": 0.5}},
             hovertext=[f"{run.setting}, prompt {run.prompt + 1}: {value(run):.2f}" for run in own],
             hoverinfo="text",
             name="cells",
             row=1,
             col=column,
         )
+        figure.update_xaxes(range=[0, 1.15 * max(map(value, own), default=1)], col=column)
         best = (max if column == 1 else min)((row[2 if column == 1 else 6] for row in table), default=None)
         middles = [row[2 if column == 1 else 6] for row in table]
         figure.add_scatter(
@@ -58,8 +59,8 @@ def sweep_means(trace: Trace, upto: int | None = None, *, theme: str = "light") 
             y=[row[0] for row in table],
             mode="markers+text",
             marker={"symbol": "line-ns-open", "size": 22, "line": {"width": 3}, "color": ink["ink"]},
-            text=[f"   {middle:.1f}{' ◂ best' if middle == best else ''}" for middle in middles],
-            textposition="top right",
+            text=[f"{middle:.1f}{' best' if middle == best else ''}" for middle in middles],
+            textposition="top center",
             textfont={"size": 12, "color": ink["ink"]},
             cliponaxis=False,
             hoverinfo="skip",
@@ -67,9 +68,8 @@ def sweep_means(trace: Trace, upto: int | None = None, *, theme: str = "light") 
             row=1,
             col=column,
         )
-    figure.update_xaxes(rangemode="tozero")
-    figure.update_xaxes(title="tokens a target forward (counted)", col=1)
-    figure.update_xaxes(title="milliseconds a token (measured)", col=2)
+    figure.update_xaxes(title="tokens a forward, counted", col=1)
+    figure.update_xaxes(title="ms a token, measured", col=2)
     figure.update_yaxes(categoryorder="array", categoryarray=names, range=[len(names) - 0.4, -0.8])
     shown = [[f"{cell:.2f}" if isinstance(cell, float) else cell for cell in row] for row in table]
     figure.layout.meta["table"] = {"columns": list(COLUMNS), "rows": shown}
