@@ -224,6 +224,28 @@ def train(context: typer.Context) -> None:
     trainer(context.args, prog_name="labkit train")
 
 
+@app.command(**HANDED_ON)
+def sweep(context: typer.Context) -> None:
+    """Run methods x knobs x prompts x seeds with Ray, here or on a cluster; results in Parquet.
+
+    Example: labkit sweep --methods chain,lookup --set chain.length=2,4,8 --prompts 8 --out results/
+    """
+    from labkit.cluster.sweep import app as sweeping
+
+    sweeping(context.args, prog_name="labkit sweep")
+
+
+@app.command(**HANDED_ON)
+def cluster(context: typer.Context) -> None:
+    """Serve the engine from many machines with Ray Serve: one replica a GPU, as many as visitors need.
+
+    Example: labkit cluster --address auto --replicas 1 8
+    """
+    from labkit.cluster.engine import app as serving
+
+    serving(context.args, prog_name="labkit cluster")
+
+
 @bench.command("decode", **HANDED_ON)
 def bench_decode(context: typer.Context) -> None:
     """Time every method against transformers on held-out prompts.
