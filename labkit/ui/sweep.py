@@ -66,6 +66,9 @@ class Sweeper:
         summary = f"{IN_CLASS} This is the one that was finished last." if self.closed else SUMMARY
         return [MethodInfo("sweep", "Sweep", "speculative", summary, self.knobs, charts=CHARTS, study=True)]
 
+    def introduce(self, who: str, page: str) -> None:
+        """Nobody else is here who could want to know."""
+
     async def transforms(self) -> list[TransformInfo]:
         """None."""
         return []
