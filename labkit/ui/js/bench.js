@@ -194,6 +194,7 @@ function render({ model, el }) {
     if (!store.guest) head.showTheme(store.theme);
     for (const part of parts) part.draw(changes);
     lanes.settle();
+    for (const panel of views) panel.view.settle?.();
     fetchPlotly();
     drawModels(store, models, alarm);
     teacher.draw(changes);
