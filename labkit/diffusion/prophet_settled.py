@@ -64,7 +64,7 @@ class ProphetSettled(Study):
     name, title, paper = "prophet-settled", "When answers settle", "P185"
     charts = ("prophet_settled",)
     task: str = knob(PYTHON, choices=(PYTHON, *TASKS), help="what is answered")
-    texts: int = knob(24, 4, 60, unit="answers", label="Answers", help="one a step")
+    texts: int = knob(24, 4, 60, unit="answers", label="Answers", help="a step is a round of one")
     n: int = knob(10, 3, 12, unit="items", help="of a list")
     early: float = knob(7.5, 0.0, 20.0, help="lead to stop in the first third", step=0.1)
     middle: float = knob(5.0, 0.0, 20.0, help="lead to stop in the second third", step=0.1)
@@ -77,7 +77,11 @@ class ProphetSettled(Study):
         for network, state, problem in self.asked(session, Random(int(rng.initial_seed()))):
             twin = session.open(state.ids[: state.first].tolist())
             twin.law = Law(0)
-            rounds = list(policy.fill(state, network, twin, rng))
+            rounds: list[Step] = []
+            for step in policy.fill(state, network, twin, rng):
+                if rounds:
+                    yield self.told(runs, policy.schedule, len(rounds))
+                rounds.append(step)
             found = answers(rounds)
             ends = [place for place, token in found[-1].items() if token == network.end]
             size = min(ends, default=state.last - state.first - 1) + 1
@@ -87,7 +91,12 @@ class ProphetSettled(Study):
             if problem:
                 run |= {"right": valid(problem, tuple(found[-1])), "right_then": valid(problem, tuple(found[leaves - 1]))}
             runs = [*runs, run]
-            yield Step(emitted=[], notes={"done": len(runs), "of": self.texts, "task": self.task, "runs": runs})
+            yield self.told(runs, policy.schedule)
+
+    def told(self, runs: list[dict], schedule: int, over: int = 0) -> Step:
+        """The answers so far; of the next one so many of `schedule` rounds are `over`."""
+        progress = {"done": len(runs) * schedule + over, "of": self.texts * schedule}
+        return Step(emitted=[], notes={**progress, "task": self.task, "runs": runs})
 
     def asked(self, session: Session, draws: Random) -> Iterator[tuple[MaskPredictor, State, tuple[int, ...]]]:
         """The network, the text to fill, and of a list its problem (empty = Python)."""

@@ -76,6 +76,7 @@ def credit_lines(trace: Trace, upto: int | None = None, *, theme: str = "light")
                     marker=marker,
                     text=[label(piece(trace, row[2]), 12) for row in mine],
                     textposition="auto",
+                    insidetextfont={"color": ink["target-ink" if pattern else "on-draft"]},
                     hovertext=[f"place {row[0]}: {label(piece(trace, row[2]))} has credit {row[3]:.2f}" for row in mine],
                     hoverinfo="text",
                     row=1,

@@ -52,6 +52,7 @@ def three_costs(trace: Trace, upto: int | None = None, *, theme: str = "light") 
                 marker=look,
                 text=[format(value, digits) if value else "" for value in values],
                 textposition="auto",
+                insidetextfont={"color": ink["target-ink" if name else "on-draft"]},
                 hovertext=[f"{escaped(row[0])}: {row[column]:.3g} {COLUMNS[column]}" for row in table],
                 hoverinfo="text",
                 row=1,

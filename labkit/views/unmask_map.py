@@ -46,10 +46,13 @@ def unmask_map(trace: Trace, upto: int | None = None, *, theme: str = "light") -
     """A heat map, places by rounds: the guess's confidence while masked, a mark where it became final, blank behind that."""
     ink = themes.colours(theme)
     figure = go.Figure(layout={"template": {}})
-    steps, width = read.steps(trace, upto), room(trace)
+    steps, behind = read.steps(trace, upto), room(trace)
+    first = min([0, *(place for step in steps[:1] for place in step.notes["places"])])  # below 0: gaps in the prompt
+    columns = range(first, behind)
+    width = len(columns)
     count, text = len(steps), final(trace, upto)
     lowest = max(count, min(FEWEST, width)) + 0.5
-    x = {"range": [0.5, width + 0.5], "showgrid": False}
+    x = {"range": [first + 0.5, behind + 0.5], "showgrid": False}
     y = {"title": "round", "range": [lowest, 0.5], "showgrid": False}
     words = "No round yet: every place is a mask."
     if steps:
@@ -58,10 +61,10 @@ def unmask_map(trace: Trace, upto: int | None = None, *, theme: str = "light") -
         for row, said, step in zip(z, guesses, steps):
             notes = step.notes
             for place, value, guess in zip(notes["places"], notes["confidence"], names(trace, notes["tokens"][0])):
-                row[place], said[place] = round(value, 2), guess
+                row[place - first], said[place - first] = round(value, 2), guess
         figure.add_heatmap(
             z=z,
-            x=list(range(1, width + 1)),
+            x=[place + 1 for place in columns],
             y=list(range(1, count + 1)),
             text=guesses,
             zmin=0,
@@ -97,13 +100,13 @@ def unmask_map(trace: Trace, upto: int | None = None, *, theme: str = "light") -
                     hoverinfo="text",
                 )
         if width <= WRITTEN:
-            shown = [label(piece(trace, text[place]), 9) if place in text else "" for place in range(width)]
+            shown = [label(piece(trace, text[place]), 9) if place in text else "" for place in columns]
             font = {"family": themes.CODE_FONT, "size": 10, "color": ink["ink"]}
-            x |= {"tickvals": list(range(1, width + 1)), "ticktext": shown, "tickangle": -90, "tickfont": font}
+            x |= {"tickvals": [place + 1 for place in columns], "ticktext": shown, "tickangle": -90, "tickfont": font}
         fewer = count / len(text)
         words = (
-            f"{len(text)} of {width} places in {count} rounds: {fewer:.2f} rounds a place. A column is a place behind the "
-            "prompt, its colour how sure the guess was; a box is a block."
+            f"{len(text)} of {len(steps[0].notes['places'])} places in {count} rounds: {fewer:.2f} rounds a place. A column is a "
+            "place behind the prompt, its colour how sure the guess was; a box is a block."
         )
     figure.update_layout(
         title="Which place was sure, and when?",

@@ -10,6 +10,14 @@ DIFFUSION = """
 from labkit.ui import Bench
 Bench.decode('def add(a, b):\\n    return', method='mdm', knobs={'rule': 'static', 'tokens': 2}, max_new_tokens=16, autorun=3)
 """
+GAPS = """
+from labkit.ui import Bench
+Bench.decode('class Stack:\\n    def push(<|mask|>, <|mask|>):\\n        self.', method='assd', max_new_tokens=3)
+"""
+STUDY = """
+from labkit.ui import Bench
+Bench.study('parallel-cost', under=False, temperature=1.0, autorun=2)
+"""
 LONG = """
 from labkit.prompts import heldout
 from labkit.ui import Bench
@@ -41,6 +49,42 @@ def test_masks_are_filled_where_they_stand(page, open_notebook, write_notebook):
     assert all(token >= 0 and not veiled for token, veiled in shown(bench))
     bench.locator(".tl-lane [data-id]:not(.prompt)").nth(3).click()
     expect(bench.get_by_role("button", name=re.compile("^Branch here with"))).to_have_count(0)
+
+
+def test_gaps_in_a_prompt_are_filled_where_they_stand(page, open_notebook, write_notebook):
+    """Two gaps and the end: tokens take the places of the marks, and stepping back veils all of them."""
+    write_notebook("gaps.ipynb", [GAPS])
+    bench = open_notebook(page, "voila", "gaps.ipynb")
+    bench.get_by_role("button", name="Run", exact=True).first.click()
+    expect(bench).to_have_attribute("data-state", "done", timeout=60_000)
+    tokens = bench.locator(".tl-lane [data-id]")
+    text = tokens.evaluate_all("all => all.map(one => one.textContent)")
+    assert not any("mask" in piece for piece in text)
+    given = [place for place, one in enumerate(tokens.all()) if "prompt" in one.get_attribute("class")]
+    filled = [place for place in range(len(text)) if place not in given]
+    assert len(filled) == 5 and filled[-3:] == list(range(len(text) - 3, len(text))) and filled[1] < len(text) - 4
+    page.keyboard.press("Home")
+    expect(bench).to_have_attribute("data-at", "0")
+    veiled = tokens.evaluate_all("all => all.flatMap((one, place) => one.classList.contains('mask') ? [place] : [])")
+    assert veiled == filled
+
+
+def test_charts_take_the_height_that_the_knobs_leave_over(page, open_notebook, write_notebook):
+    """No empty band under two charts beside a tall column of knobs, on a wide page and on a narrower one."""
+    write_notebook("tall.ipynb", [STUDY])
+    bench = open_notebook(page, "voila", "tall.ipynb")
+    expect(bench).to_have_attribute("data-steps", "2", timeout=60_000)
+    charts = bench.locator(".tl-own > .tl-panel:visible")
+    expect(charts.locator("svg.main-svg").first).to_be_visible(timeout=60_000)
+    full = """() => [...document.querySelectorAll('.tl-own > .tl-panel:not([hidden])')].every(panel => {
+        const parts = [panel, ...['.main-svg', '.tl-chartwords'].map(name => panel.querySelector(name))];
+        const [all, plot, words] = parts.map(part => part.getBoundingClientRect());
+        return all.bottom - words.bottom < 20 && Math.abs(words.top - plot.bottom) < 20;
+    })"""
+    for width, height in ((1280, 800), (1920, 1080)):
+        page.set_viewport_size({"width": width, "height": height})
+        page.wait_for_function(full)
+    assert charts.count() == 2
 
 
 def test_a_prompt_of_eight_thousand_tokens_is_folded(page, open_notebook, write_notebook):

@@ -193,7 +193,8 @@ def test_where_prophet_would_stop_he_stops(pair, bars, region):
     knobs = dict(zip(("early", "middle", "late"), bars)) | {"region": region}
     trace = ran(pair, ProphetSettled(texts=4, **knobs), prompt="a", temperature=1.0)
     runs = trace.steps[-1].notes["runs"]
-    assert len(runs) == len(trace.steps) == 4 and all(one["rounds"] == ANSWER for one in runs)
+    assert trace.steps[-1].notes["done"] == trace.steps[-1].notes["of"] == 4 * ANSWER and len(runs) == 4
+    assert all(one["rounds"] == ANSWER for one in runs)
     for text, one in zip(heldout(4), runs):
         ask = {"ids": pair.vocabulary.encode(text), "max_new_tokens": ANSWER}
         alone = ran(pair, Prophet(block=48, **knobs), **ask)

@@ -95,6 +95,21 @@ def test_the_map(look, upto):
     assert "<b>" not in figure.to_json() and figure.layout.xaxis.ticktext[0] == "·def"
 
 
+@LOOKS
+def test_gaps_in_the_prompt_stand_left_of_its_end(look):
+    trace = filled()
+    for step in trace.steps:
+        step.notes["places"] = [place - 4 if place < 2 else place - 2 for place in step.notes["places"]]
+        step.at = [place - 4 if place < 2 else place - 2 for place in step.at]
+    trace.opening.request.max_new_tokens = 4
+    figure = VIEWS["unmask_map"](trace, theme=look)
+    found = series(figure)
+    assert list(found["confidence"].x) == [-3, -2, -1, 0, 1, 2, 3, 4]
+    assert list(found["confidence"].z[0]) == [0.95, 0.4, None, None, 0.5, 0.92, 0.3, 0.2]
+    assert list(found["sure"].x) == [-3, 2, 3] and list(figure.layout.xaxis.range) == [-3.5, 4.5]
+    assert "6 of 6 places in 3 rounds" in figure.layout.meta["words"]
+
+
 def test_a_block_is_a_box_over_its_rounds():
     x, y = borders(filled().steps)
     assert x == [0.5, 3.5, 3.5, 0.5, 0.5, None, 3.5, 6.5, 6.5, 3.5, 3.5, None]

@@ -58,6 +58,7 @@ function chartView(store, name, title = "", { words = "", height = 0, table } = 
   let later = 0;
   let spent = 0; // ms from the last question to its figure
   const calm = () => Math.max(CALM, YIELD * spent);
+  let resized = 0;
   let wide = 0; // remembered: asking for it between two changes costs a layout
   const sized = () => (drawn === nameNow() && figure?.layout?.meta?.sized ? wide : 0);
   const nameNow = () => (typeof name === "function" ? name(laneNow(store)) : name);
@@ -126,7 +127,13 @@ function chartView(store, name, title = "", { words = "", height = 0, table } = 
   whenResized(plot, (width) => {
     wide = width;
     if (sized()) update();
-    else if (figure && library) library.relayout(plot, { width, height: high() });
+    else if (figure && library) {
+      clearTimeout(resized);
+      resized = setTimeout(() => {
+        library.purge(plot); // drawn over, the figure would keep the margin that its legend needed before
+        paint();
+      }, CALM);
+    }
   });
   plot.append(store.page === "study" ? html("p", { class: "quiet tl-none" }, "Nothing here yet: press Run.") : emptyWords(laneNow(store), "Nothing to draw yet."));
   const view = {
@@ -143,6 +150,7 @@ function chartView(store, name, title = "", { words = "", height = 0, table } = 
     table: table ?? (() => figureTable(figure)),
     close() {
       clearTimeout(later);
+      clearTimeout(resized);
       library?.purge(plot);
     },
   };
