@@ -58,6 +58,13 @@ def start(ray: Any, host: str, port: int, replicas: tuple[int, int], visitors: i
     return port
 
 
+def end() -> None:
+    """Take the engine off the cluster; what others serve there stays."""
+    from ray import serve
+
+    serve.delete(NAME)
+
+
 app = typer.Typer(add_completion=False, context_settings={"help_option_names": ["-h", "--help"]})
 
 
@@ -77,8 +84,6 @@ def main(
         raise LabError(f"From {replicas[0]} to {replicas[1]} replicas are asked for: choose 1 or more, and MAX not below MIN.")
     needed("ray.serve")
     ray = join(address)
-    from ray import serve
-
     try:
         found = start(ray, host, port, replicas, visitors)
         print(f"labkit cluster: ws://{f'[{host}]' if ':' in host else host}:{found}{PATH}", flush=True)
@@ -87,5 +92,5 @@ def main(
             threading.Event().wait()
     finally:
         if address:  # a Ray of our own ends with all that runs on it
-            serve.delete(NAME)
+            end()
         ray.shutdown()

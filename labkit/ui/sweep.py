@@ -28,6 +28,7 @@ GRIDS: Grids = {
     "copied text": ("lookup", ["lookup.longest=1,3", "lookup.length=2,4,8,16"]),
     "methods": ("plain,lookup,token-recycling,chain,static-tree,dyspec", []),
 }
+LABKIT = [sys.executable, "-m", "labkit.cli"]
 PATIENCE = 1.0  # seconds nobody pulls until the child is stopped: what a person who pressed Stop has given up
 CHARTS = ("sweep_cells", "sweep_means")
 SUMMARY = "Which setting is best, and does the answer hold for every text? Each field is one run; Stop, and Run goes on."
@@ -116,7 +117,7 @@ class Sweeper:
 
     async def _lines(self, request: Request) -> AsyncIterator[Line]:
         """What the child says; another one is started when it was stopped because nobody pulled."""
-        command = [sys.executable, "-m", "labkit.cli", *self.command(request, self.folder(request))]
+        command = [*LABKIT, *self.command(request, self.folder(request))]
         command += ["--json", "--cpus", str(max(1, (os.cpu_count() or 2) - 1))]  # one is left for the page
         known, paused = -1, True
         while paused:

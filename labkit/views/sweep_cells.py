@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 from labkit.trace import Cost, Step, Trace
 from labkit.views import read
 from labkit.views import theme as themes
+from labkit.views.text import escaped
 
 COLUMNS = ("setting", "prompt", "temperature", "seed", "tokens", "tokens a target forward", "ms a token", "error")
 EDGES = (1.25, 1.75, 2.5, 3.5, 5)  # tokens a target forward; between them lie the classes e1 ... e6
@@ -73,7 +74,7 @@ def sweep_cells(trace: Trace, upto: int | None = None, *, theme: str = "light") 
     levels = [[None if run is None else _level(run) for run in row] for row in grid]
     figure.add_heatmap(
         x=list(columns.values()),
-        y=names,
+        y=[escaped(name) for name in names],
         z=levels,
         zmin=0,
         zmax=6,
@@ -87,7 +88,7 @@ def sweep_cells(trace: Trace, upto: int | None = None, *, theme: str = "light") 
     )
     figure.add_scatter(
         x=[across for _ in names for across in columns.values()],
-        y=[name for name in names for _ in columns],
+        y=[escaped(name) for name in names for _ in columns],
         text=[_sign(run) for row in grid for run in row],
         mode="text",
         textfont={"size": 12, "color": [ink[f"on-e{_level(run)}" if run else "ink-3"] for row in grid for run in row]},
@@ -121,7 +122,7 @@ def _sign(run: Run | None) -> str:
 
 
 def _hover(name: str, where: str, run: Run | None) -> str:
-    head = f"{name}, prompt {where.replace('<br>', ', ')}"
+    head = f"{escaped(name)}, prompt {where.replace('<br>', ', ')}"
     if run is None:
         return f"{head}: not computed yet"
     if run.pace is None:

@@ -10,6 +10,7 @@ from plotly.subplots import make_subplots
 from labkit.trace import Trace
 from labkit.views import theme as themes
 from labkit.views.sweep_cells import Run, asked, runs
+from labkit.views.text import escaped
 
 COLUMNS = ("setting", "cells", "tokens a target forward", "lowest", "highest", "draft forwards a token")
 COLUMNS += ("ms a token", "lowest ms", "highest ms")
@@ -42,10 +43,10 @@ def sweep_means(trace: Trace, upto: int | None = None, *, theme: str = "light") 
         own = [run for run in done if run.pace is not None]
         figure.add_scatter(
             x=[value(run) for run in own],
-            y=[run.setting for run in own],
+            y=[escaped(run.setting) for run in own],
             mode="markers",
             marker={"size": 9, "color": ink[colour], "opacity": 0.7, "line": {"color": ink["edge"], "width": 0.5}},
-            hovertext=[f"{run.setting}, prompt {run.prompt + 1}: {value(run):.2f}" for run in own],
+            hovertext=[f"{escaped(run.setting)}, prompt {run.prompt + 1}: {value(run):.2f}" for run in own],
             hoverinfo="text",
             name="cells",
             row=1,
@@ -56,7 +57,7 @@ def sweep_means(trace: Trace, upto: int | None = None, *, theme: str = "light") 
         middles = [row[2 if column == 1 else 6] for row in table]
         figure.add_scatter(
             x=middles,
-            y=[row[0] for row in table],
+            y=[escaped(row[0]) for row in table],
             mode="markers+text",
             marker={"symbol": "line-ns-open", "size": 22, "line": {"width": 3}, "color": ink["ink"]},
             text=[f"{middle:.1f}{' best' if middle == best else ''}" for middle in middles],
@@ -70,7 +71,7 @@ def sweep_means(trace: Trace, upto: int | None = None, *, theme: str = "light") 
         )
     figure.update_xaxes(title="tokens a forward, counted", col=1)
     figure.update_xaxes(title="ms a token, measured", col=2)
-    figure.update_yaxes(categoryorder="array", categoryarray=names, range=[len(names) - 0.4, -0.8])
+    figure.update_yaxes(categoryorder="array", categoryarray=[escaped(name) for name in names], range=[len(names) - 0.4, -0.8])
     shown = [[f"{cell:.2f}" if isinstance(cell, float) else cell for cell in row] for row in table]
     figure.layout.meta["table"] = {"columns": list(COLUMNS), "rows": shown}
     return figure
