@@ -69,10 +69,12 @@ class Student:
         clock, start = self.visitor.clock, self.visitor.clock()
         try:
             await self.visitor.arrive()
+            seat = self.visitor.seats[0]
+            await seat.watch(1)
+            self.opened = clock() - start
+            await seat.quiet()
         except VisitorError as error:
             return self._complain(error)
-        seat = self.visitor.seats[0]
-        self.opened = clock() - start
         while not self.visitor.over:
             try:
                 if self.method not in (seat.lane.request["method"], ""):
