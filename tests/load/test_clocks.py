@@ -18,7 +18,7 @@ from labkit.paths import NOTEBOOKS
 
 DAYS = 2 * 86_400.0
 PATIENCE = 60
-AFTER = 4  # seconds without its page until a kernel of this test's lab is ended
+AFTER = 8  # seconds without its page until a kernel of this test's lab is ended
 
 # read by every Python that starts with this file's folder on its path: the date is off by what stands in the file $DATE_OFF
 JUMPING = """
@@ -106,9 +106,8 @@ def test_dates_that_jump_end_no_page_and_keep_none(jumpy, lab):
         gone = time.monotonic()
         await lost.vanish()
         jumpy.jump(DAYS)  # by the date it has been silent for days
-        await asyncio.sleep(AFTER / 2)
-        assert kernels[lost].is_running(), f"ended after {time.monotonic() - gone:.1f} s instead of {AFTER}"
         assert await ends(kernels[lost])
+        assert time.monotonic() - gone > AFTER, "it was not left its time to come back"
         assert await staying.seats[0].step()
 
         await left.vanish()
