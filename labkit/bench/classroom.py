@@ -263,7 +263,7 @@ class _Class:
         for life in self._lives:
             life.cancel()
         await asyncio.gather(*self._lives, return_exceptions=True)
-        await asyncio.gather(*(one.visitor.vanish() for one in self.students))
+        await asyncio.gather(*(one.visitor.leave() for one in self.students))
 
     def come(self, many: int, within: float) -> None:
         """`many` more, spread evenly over `within` seconds."""

@@ -403,7 +403,8 @@ class Visitor:
         if self._gone:
             return
         with contextlib.suppress(HTTPClientError, OSError):
-            await self._client.fetch(self._place(f"voila/api/shutdown/{self.kernel}"), method="POST", body=b"")
+            if self.kernel:
+                await self._client.fetch(self._place(f"voila/api/shutdown/{self.kernel}"), method="POST", body=b"")
         await self.vanish()
 
     async def vanish(self) -> None:
