@@ -69,10 +69,12 @@ class Student:
         clock, start = self.visitor.clock, self.visitor.clock()
         try:
             await self.visitor.arrive()
+            seat = self.visitor.seats[0]
+            await seat.watch(1)
+            self.opened = clock() - start
+            await seat.quiet()
         except VisitorError as error:
             return self._complain(error)
-        seat = self.visitor.seats[0]
-        self.opened = clock() - start
         while not self.visitor.over:
             try:
                 if self.method not in (seat.lane.request["method"], ""):
@@ -261,7 +263,7 @@ class _Class:
         for life in self._lives:
             life.cancel()
         await asyncio.gather(*self._lives, return_exceptions=True)
-        await asyncio.gather(*(one.visitor.vanish() for one in self.students))
+        await asyncio.gather(*(one.visitor.leave() for one in self.students))
 
     def come(self, many: int, within: float) -> None:
         """`many` more, spread evenly over `within` seconds."""

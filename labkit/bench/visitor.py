@@ -348,7 +348,7 @@ class Visitor:
         self.trouble: list[str] = []
         self.offers, self.charts = "", {}  # the key of what the engine offers, and each method's charts
         self.kernel = ""
-        self.over = False
+        self.over = self._gone = False
         self.lost = 0  # how often the line broke
         self.heard = 0.0  # when the last message came, by `clock()`
         self.weight = 0  # bytes that came
@@ -399,13 +399,17 @@ class Visitor:
         return self
 
     async def leave(self) -> None:
-        """Close the tab: the page's beacon, then its socket."""
+        """Close the tab, once: the page's beacon, then its socket."""
+        if self._gone:
+            return
         with contextlib.suppress(HTTPClientError, OSError):
-            await self._client.fetch(self._place(f"voila/api/shutdown/{self.kernel}"), method="POST", body=b"")
+            if self.kernel:
+                await self._client.fetch(self._place(f"voila/api/shutdown/{self.kernel}"), method="POST", body=b"")
         await self.vanish()
 
     async def vanish(self) -> None:
         """Be gone without a word."""
+        self._gone = True
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -110,6 +110,11 @@ class LazyEngine:
         if self._engine is not None:
             self._engine.introduce(who, page)
 
+    @property
+    def linked(self) -> bool:
+        """Is the engine a server's, and the line to it whole?"""
+        return getattr(self._engine, "linked", False)
+
     async def close(self) -> None:
         """Let the connection, or the models in this process, go."""
         if self._engine is not None:

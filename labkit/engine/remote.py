@@ -98,6 +98,11 @@ class RemoteEngine:
         if isinstance(frame, Failed):
             raise frame.error()
 
+    @property
+    def linked(self) -> bool:
+        """Is there a line to the server that nobody has found broken?"""
+        return self._link is not None and not self._link.over
+
     async def close(self) -> None:
         """Hang up; the server frees whatever was running."""
         if self._link:

@@ -12,6 +12,7 @@ import contextlib
 import logging
 import os
 import sys
+import time
 from pathlib import Path
 
 # Voila needs jsonschema, which compiles a grammar of international addresses at its import: over half of Voila's start.
@@ -41,6 +42,12 @@ TEMPLATES = "labkit|lab|base"
 WARM_UP = 4.0  # seconds after the start, and after a warm kernel was taken: first the page that somebody waits for
 CULL_EVERY = 120  # seconds; long against the time a page takes to load
 CULL_AFTER = 1200  # seconds without a connected page
+
+
+def _steady(_: IOLoop) -> float:
+    """Seconds that never jump. By tornado's own clock, the date, one set back would stop all that happens every few seconds for
+    that long: pings, the look whether a kernel still lives, culling."""
+    return time.monotonic()
 
 
 class Goodbye(VoilaShutdownKernelHandler):
@@ -196,6 +203,7 @@ def main() -> None:
     logging.getLogger("asyncio").addFilter(_is_news)
     token = os.environ.pop("LABKIT_WORD", "")  # in no list of processes, and in no kernel's environment
     config = settings(given.pop("notebooks").resolve(), given.pop("port"), given.pop("pool"), token=token, **given)
+    IOLoop.time = _steady
     Dashboards.launch_instance(argv=[], config=config)
 
 

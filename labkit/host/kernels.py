@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
+from datetime import datetime, timedelta
 
+from jupyter_server._tz import utcnow
 from jupyter_server.services.kernels.connection.channels import ZMQChannelsWebsocketConnection
 from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
 from traitlets import Integer, Unicode
@@ -30,6 +32,8 @@ class PromptConnection(ZMQChannelsWebsocketConnection):
     Without TCP_NODELAY a second small frame waits about 40 ms for the browser's acknowledgement of the first.
     """
 
+    _parted = False
+
     def connect(self):
         """Open the channels, as the parent does."""
         self.websocket_handler.set_nodelay(True)
@@ -38,12 +42,30 @@ class PromptConnection(ZMQChannelsWebsocketConnection):
             owners[self.kernel_id] = self.websocket_handler.current_user.username
         return super().connect()
 
+    async def _register_session(self):
+        """As the parent does; but a page that comes back before anybody noticed that its line had broken takes over the channels.
+
+        The parent opens new ones beside them under the same name, and the kernel goes on listening to the first of that name.
+        """
+        stale = self._open_sessions.get(f"{self.kernel_id}:{self.session.session}")
+        if stale is not None:
+            stale.connection.disconnect()
+            stale.close()
+        await super()._register_session()
+
+    def disconnect(self):
+        """Part from the kernel, once: the parent would count a page less each time."""
+        if not self._parted:
+            self._parted = True
+            super().disconnect()
+
 
 class PatientKernelManager(AsyncMappingKernelManager):
     """Culls idle kernels only once a page has been connected to them, and knows how many pages are open.
 
     A preheated kernel that is handed to a visitor keeps its old idle clock; the stock manager may then end it before
-    the page's socket is there. A kernel nobody ever connects to is ended after an hour.
+    the page's socket is there. A kernel nobody ever connects to is ended after an hour. A page whose line breaks has the
+    whole time to come back, however long it was quiet before; and the time is not the machine's date, which may jump.
     """
 
     most = Integer(0, config=True, help="pages open at once; 0 = as many as come")
@@ -55,6 +77,7 @@ class PatientKernelManager(AsyncMappingKernelManager):
         self.owners: dict[str, str] = {}  # kernel with a page: whose it is
         self._born: dict[str, float] = {}
         self._left: dict[str, float] = {}  # kernel whose page is gone: since when
+        self._quiet: dict[str, tuple[datetime, float]] = {}  # last activity by the date, and when that was seen by a steady clock
 
     async def make_room(self) -> None:
         """When the lab is full, end the kernel whose page has been gone for longest, if that is a minute or more."""
@@ -86,6 +109,8 @@ class PatientKernelManager(AsyncMappingKernelManager):
 
     def notify_disconnect(self, kernel_id):
         """A page's socket closed; the network may bring it back."""
+        if kernel_id in self._kernels:
+            self._kernels[kernel_id].last_activity = utcnow()
         super().notify_disconnect(kernel_id)
         if not self._kernel_connections.get(kernel_id):
             self._left[kernel_id] = time.monotonic()
@@ -95,10 +120,18 @@ class PatientKernelManager(AsyncMappingKernelManager):
         self.owners.pop(kernel_id, None)
         self._born.pop(kernel_id, None)
         self._left.pop(kernel_id, None)
+        self._quiet.pop(kernel_id, None)
         return super().remove_kernel(kernel_id)
 
     async def cull_kernel_if_idle(self, kernel_id):
         """End the kernel when it is idle for too long and somebody had met it."""
-        born = self._born.setdefault(kernel_id, time.monotonic())
-        if kernel_id in self.owners or time.monotonic() - born > FORGOTTEN:
+        now = time.monotonic()
+        born = self._born.setdefault(kernel_id, now)
+        kernel = self._kernels[kernel_id]
+        seen, since = self._quiet.get(kernel_id, (None, now))
+        if kernel.last_activity != seen:
+            since = now
+        kernel.last_activity = utcnow() - timedelta(seconds=now - since)  # the stock manager reckons with today's date
+        self._quiet[kernel_id] = kernel.last_activity, since
+        if kernel_id in self.owners or now - born > FORGOTTEN:
             await super().cull_kernel_if_idle(kernel_id)

@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary, WeakSet
 from labkit.engine import Status
 from labkit.errors import LabError
 
-EVERY = 1.5  # seconds between two looks
+EVERY, PATIENCE = 1.5, 1.3  # seconds between two looks, and until an engine that says nothing is gone: within three in all
 
 
 class Watcher(Protocol):
@@ -37,8 +37,10 @@ class Watch:
             await asyncio.sleep(EVERY)
             status, trouble = None, ""
             try:
-                status = await asyncio.wait_for(self._engine.status(), 2 * EVERY)
+                status = await asyncio.wait_for(self._engine.status(), PATIENCE)
             except TimeoutError:
+                if getattr(self._engine, "linked", False):
+                    continue  # slow is not gone: a line that is dead is found out by its pings
                 trouble = "The engine does not answer: start it again, the trace stays."
             except LabError as error:
                 trouble = str(error)

@@ -214,12 +214,15 @@ function render({ model, el }) {
     if (message.kind === "answer") store.answer(message.id, fields, rest);
     else hear(store, message.kind, fields, rest);
   };
+  const again = () => open(store, true);
   model.on("msg:custom", listen);
+  model.on("back", again); // a dashboard's page says so when its broken line stands again
   open(store, model.get("alone"));
   return () => {
     leave.abort();
     unsubscribe();
     model.off("msg:custom", listen);
+    model.off("back", again);
     store.actions.stopReplay();
     for (const panel of [...views, ...own.panels]) panel.view.close?.();
   };

@@ -8,10 +8,12 @@
   const unique = () => Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
   const session = unique();
   const api = `${config.baseUrl}api/kernels/${config.kernelId}`;
-  const PATIENCE = 30; // seconds of trying to reach a kernel again
+  const PATIENCE = 1200; // seconds of trying to reach a kernel again: as long as the server keeps one without its page
+  const ANSWER = 5000; // ms; a question that went into a dead network is asked again
   let socket = null;
   let waiting = []; // what is to be sent as soon as the socket is open
   const comms = new Map(); // comm id -> what to do with its messages
+  const models = []; // every widget's way to be told that the line stands again
 
   /** Voila's own front end, for outputs and formulas that only it can show. */
   function leaveItToVoila() {
@@ -68,9 +70,10 @@
     socket = new WebSocket(url, PROTOCOL);
     socket.binaryType = "arraybuffer";
     socket.onopen = () => {
-      deadline = null;
       status.hidden = true;
       for (const frame of waiting.splice(0)) socket.send(frame);
+      if (deadline) for (const emit of models) emit("back"); // what was said into the broken line may be lost
+      deadline = null;
     };
     socket.onmessage = (event) => {
       const { header, content, buffers } = unpack(event.data);
@@ -84,7 +87,7 @@
   async function lost(deadline) {
     status.hidden = false;
     status.textContent = "The line to the server is broken; trying again";
-    const answer = await fetch(api, { cache: "no-store" }).catch(() => null);
+    const answer = await fetch(api, { cache: "no-store", signal: AbortSignal.timeout(ANSWER) }).catch(() => null);
     const gone = answer?.status === 404 || performance.now() > deadline;
     if (gone) ended();
     else setTimeout(connect, 1000, deadline);
@@ -118,6 +121,7 @@
     const listeners = new Map();
     const changed = new Set();
     const emit = (name, ...args) => [...(listeners.get(name) ?? [])].forEach((listener) => listener(...args));
+    models.push(emit);
     comms.set(id, (data, buffers) => {
       if (data.method === "custom") emit("msg:custom", data.content, buffers);
       if (data.method !== "update") return;
