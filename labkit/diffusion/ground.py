@@ -72,8 +72,9 @@ def ranked(confidence: Tensor, among: Tensor) -> list[int]:
 class Unmask(Method):
     """A decoder of the masked-diffusion model: change a hook or two, and it is a paper.
 
-    The shipped `mdm-py` fills the places behind the prompt; it shares the target's tokenizer. The text is another than the
-    target's, so `lossless` is False. At temperature 0 a place's token is the likeliest one; else it is drawn from the law.
+    The shipped `mdm-py` fills the places behind the prompt, and those in it that say `<|mask|>`; it shares the target's
+    tokenizer. The text is another than the target's, so `lossless` is False. At temperature 0 a place's token is the
+    likeliest one; else it is drawn from the law.
     """
 
     lossless: ClassVar[bool] = False

@@ -130,6 +130,14 @@ def test_an_end_of_text_is_counted_and_what_stands_behind_it_is_not(pair):
     assert all(lane["costs"][0]["tokens"] == 1 for lane in order if lane["diffuses"])
 
 
+@pytest.mark.parametrize("policy", [MaskedDiffusion(tau=0.5), MaskedDiffusion(rule="static", tokens=2), Prophet()], ids=str)
+def test_masks_in_the_prompt_are_filled_too(pair, policy):
+    trace = ran(pair, policy, ids=[70, MASK, 90, MASK, 80], max_new_tokens=4)
+    filled = [place for step in trace.steps for place in step.at]
+    assert len(filled) == len(set(filled)) and {-4, -2} < set(filled) <= {-4, -2, 0, 1, 2, 3}
+    assert END in trace.ids or len(filled) == 6
+
+
 def a_round(at, emitted, block=(0, 6), **guesses):
     """A step of the loop: `guesses` by place, as p3=(token, confidence)."""
     rows = {int(name[1:]): row for name, row in guesses.items()}
