@@ -6,6 +6,7 @@ import math
 import random
 import struct
 
+from labkit.bench.long import lengthen
 from labkit.trace import (
     ACCEPTED,
     REFUSED,
@@ -212,3 +213,14 @@ def adaspec_trace(phase: int = 4, seed: int = 4) -> Trace:
         trace.add(Step([], notes=dict(notes)))
     trace.add(Closing("done"))
     return trace
+
+
+def long_trace(tokens: int = 100_000, kind: str = "plain") -> Trace:
+    """At least `tokens` new tokens: "plain" with beliefs, "tree" speculated, "any" filled in any order."""
+    short = tree_trace(60, 24) if kind == "tree" else plain_trace(500, laws=False)
+    if kind == "any":
+        chance = random.Random(5)
+        places = chance.sample(range(500), 500)
+        for step, place in zip(short.steps, places):
+            step.at = [place]
+    return lengthen(short, tokens)

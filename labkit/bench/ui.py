@@ -22,6 +22,7 @@ import nbformat
 import psutil
 
 from labkit import chromium
+from labkit.bench import long
 from labkit.errors import LabError
 from labkit.host import launch
 from labkit.paths import NOTEBOOKS
@@ -214,6 +215,9 @@ def measure(repeats: int, say: Callable[[str], None]) -> list[Measured]:
         with house.page(f"{url}voila/render/ribbon.ipynb") as tab:
             tab.wait_for_selector(".tl[data-rows='8']", timeout=60_000)
             found.append(Measured("type into a ribbon, 2,000 bytes x 8", "ms", tab.evaluate(TYPE, repeats), 100, "p95"))
+        for method, page in long.KINDS.items():
+            say(f"opening a trace of {long.TOKENS:,} tokens, {method}")
+            found += house.long_trace(url, voila, page, long.record(Path(folder), method, PROMPT), repeats)
         say("weighing kernels")
         found += house.weights(url, voila)
         browser.close()
@@ -271,6 +275,23 @@ class _House:
         ]
         weight = Measured("page and messages besides the chart library", "kB", weights, 300, "p95")
         return [*rows, weight] if pool else rows
+
+    def long_trace(self, url: str, voila: psutil.Process, page: str, file: Path, repeats: int) -> list[Measured]:
+        """A page with a long trace in it: until it stands, scrubbing, its numbers as a file, the kernel's memory."""
+        others = set(voila.children())
+        with self.page(f"{url}voila/render/empty_{page}.ipynb") as tab:
+            kernel = next(iter(set(voila.children()) - others))
+            spent = long.open_file(tab, file)
+            times = tab.evaluate(SCRUB, repeats)
+            written = long.write_csv(tab)
+            memory = kernel.memory_info().rss / 1e6
+        what = f"{long.TOKENS:,} tokens, {page}"
+        return [
+            Measured(f"open a trace of {what}, {file.stat().st_size / 1e6:.0f} MB", "s", [spent]),
+            Measured(f"scrub {what}", "ms", times, 20, "p95"),
+            Measured(f"write the CSV file of {what}", "s", [written]),
+            Measured(f"memory of the kernel with {what}", "MB", [memory], 150),
+        ]
 
     def weights(self, url: str, voila: psutil.Process) -> list[Measured]:
         """The kernel of a page whose charts are drawn, with an engine server: memory, and what is loaded into it."""
@@ -333,6 +354,7 @@ def _fill(served: Path) -> list[str]:
     for page in ("entropy", "draft_trees", "acceptance"):
         settings = "temperature=0.8, seed=1, max_new_tokens=96, autorun=200"
         cells[f"recorded_{page}"] = f"Bench.{page}({PROMPT!r}, {settings})"
+        cells[f"empty_{page}"] = f"Bench.{page}({PROMPT!r})"
     cells["ribbon"] = f"Ribbon({(RIBBON * 40)[:RIBBON_LETTERS]!r})"
     for name, code in cells.items():
         kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}

@@ -97,4 +97,11 @@ def test_a_prompt_of_eight_thousand_tokens_is_folded(page, open_notebook, write_
     assert bench.locator(".tl-lane [data-id]").count() == 201
     assert 7_500 < many + 200 <= 8_448
     fold.click()
-    expect(bench.locator(".tl-lane [data-id]")).to_have_count(many + 201)
+    expect(fold).to_have_count(0)
+    strip = bench.locator(".tl-strip")
+    strip.evaluate("one => { one.scrollTop = one.scrollHeight / 2; }")
+    expect(bench.locator(".tl-lane [data-id]").first).to_have_attribute("data-link", re.compile(r"^t[2-5]\d{3}$"))
+    assert bench.locator(".tl-lane [data-id]").count() < 600  # what is in sight, and some more
+    bench.locator(".tl-lane [data-id]").first.focus()
+    page.keyboard.press("End")
+    expect(bench.locator(f".tl-lane [data-link='t{many + 200}']")).to_be_focused()

@@ -10,8 +10,10 @@ import subprocess
 import sys
 from functools import wraps
 
+import msgspec
 import pytest
 from fake_engine import FakeEngine
+from made_traces import long_trace
 
 from labkit.errors import LabError
 from labkit.trace import Closing, Opening, Step, loads
@@ -444,3 +446,29 @@ def test_benches_of_a_kernel_are_one_visitor():
     """Each connection counts as a visitor of the engine, and a page has many benches."""
     first, second = (Bench.entropy("x = 1", method=method) for method in ("plain", "lookup"))
     assert first._drive.engine is second._drive.engine
+
+
+@looped
+async def test_a_long_trace_goes_to_the_page_in_packed_blocks(make):
+    """The page is told how many steps there are and fetches them as they are packed; saved again it is the same file."""
+    made = long_trace(6000)
+    page = make("entropy")
+    page.tell({"do": "load", "file": "f", "part": 0, "of": 1}, made.pack())
+    await page.until(lambda: page.all("snapshot"))
+    (lane,) = page.all("snapshot")[-1]["lanes"]
+    assert lane["far"] == 6000 and lane["steps"] == [] and lane["state"] == "done"
+    steps, first = [], 0
+    while len(steps) < 6000:
+        answer, blocks = await page.answer(ask="blocks", lane=0, first=first)
+        assert len(answer["counts"]) == len(blocks)
+        for count, block in zip(answer["counts"], blocks):
+            found = msgspec.json.decode(gzip.decompress(block), type=list[Step])
+            assert len(found) == count
+            steps += found
+        first += len(blocks)
+    assert steps == made.steps
+    _, (saved,) = await page.answer(ask="save", lane=0)
+    assert loads(saved).steps == made.steps
+    for wrong in (first, -1, 10**9):
+        answer, _ = await page.answer(ask="blocks", lane=0, first=wrong)
+        assert "reload the page" in answer["error"]

@@ -1,6 +1,7 @@
 // What the run cost beside plain decoding: counts and seconds, never one without the other.
 
-const BEHIND = 30; // ms; the step itself is seen first, in a frame of its own
+const BEHIND = 30; // ms; while a run goes on the step itself is seen first, in a frame of its own
+const REST = 120; // ms without another step of a recorded run; a frame for the cost would hold up the next one of a scrub
 
 /** Panel "Cost": block efficiency, calls, tokens fed, seconds, and one honest sentence. Only the steps on show are counted. */
 function costView(store) {
@@ -22,7 +23,7 @@ function costView(store) {
       key = next;
       clearTimeout(later);
       if (!count) redraw();
-      else later = setTimeout(redraw, BEHIND);
+      else later = setTimeout(redraw, store.actions?.busy() ? BEHIND : REST);
     },
     table() {
       const [mine, plain] = [costNow(store), plainCost(store)];

@@ -32,7 +32,11 @@ function curveView(store) {
     chart.mark.setAttribute("d", index < 0 ? "" : `M${x - 6} ${chart.plan.base + 13}h12l-6 -8z`);
     if (chart.at !== lane.at) {
       chart.at = lane.at;
-      for (const bar of chart.bars) bar.classList.toggle("later", lane.tokens[Number(bar.dataset.at)].step >= lane.at);
+      if (chart.veil) {
+        const edge = chart.plan.x(lastShown(lane) + 1);
+        chart.veil.setAttribute("x", edge);
+        chart.veil.setAttribute("width", Math.max(0, chart.plan.x(lane.tokens.length) - edge));
+      } else for (const bar of chart.bars) bar.classList.toggle("later", lane.tokens[Number(bar.dataset.at)].step >= lane.at);
     }
   };
   whenResized(element, redraw);
@@ -134,8 +138,9 @@ function drawCurve(store, lane, width) {
   bars[0]?.setAttribute("tabindex", "0");
   const ticks = svg("path", { class: "afterticks" });
   const mark = svg("path", { class: "head" });
-  const whole = svg("svg", { width, height, viewBox: `0 0 ${width} ${height}`, style: `width:${width}px;height:${height}px`, role: "group", "aria-label": "Entropy by token position" }, ...back, ...bars, ticks, mark, ...front);
-  return { svg: whole, ticks, mark, bars, plan, at: null, thin: thin > 1 ? thin : 0 };
+  const veil = thin > 1 && !lane.anyOrder ? svg("rect", { class: "veil", y: top - 12, height: base - top + 12 }) : null; // what is later, in one piece
+  const whole = svg("svg", { width, height, viewBox: `0 0 ${width} ${height}`, style: `width:${width}px;height:${height}px`, role: "group", "aria-label": "Entropy by token position" }, ...back, ...bars, veil, ticks, mark, ...front);
+  return { svg: whole, ticks, mark, veil, bars, plan, at: null, thin: thin > 1 ? thin : 0 };
 }
 
 /** One path for all ticks: a flat bar at the entropy that temperature and cuts leave. */

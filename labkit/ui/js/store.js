@@ -138,6 +138,10 @@ class NearToken extends Token {
     this.belief = belief;
   }
 
+  get brief() {
+    return this.belief;
+  }
+
   get nats() {
     return this.belief?.entropy;
   }

@@ -46,11 +46,15 @@ class FarSteps {
   }
 }
 
-/** A token whose belief is in a block; its entropy alone is at hand. */
+/** A token whose belief is in a block; the numbers that the strip shows are at hand. */
 class FarToken extends Token {
-  constructor(lane, index, id, step, slot, source, nats) {
+  constructor(lane, index, id, step, slot, source, belief) {
     super(lane, index, id, false, step, slot, source);
-    this.nats = nats;
+    this.brief = belief ? { entropy: belief.entropy, logprob: belief.logprob, rank: belief.rank } : null;
+  }
+
+  get nats() {
+    return this.brief?.entropy;
   }
 
   get belief() {
@@ -62,7 +66,7 @@ class FarToken extends Token {
 function addBlock(lane, bytes, count) {
   let place = lane.steps.length;
   for (const step of lane.steps.add(bytes, count)) {
-    enterStep(lane, step, place++, (index, id, slot, source, number) => new FarToken(lane, index, id, number, slot, source, step.beliefs?.[slot]?.entropy));
+    enterStep(lane, step, place++, (index, id, slot, source, number) => new FarToken(lane, index, id, number, slot, source, step.beliefs?.[slot]));
   }
 }
 

@@ -15,14 +15,14 @@ const COLOURS = {
 
 /** Everything about a token in one line, for its name. */
 function tokenWords(token) {
-  const belief = token.belief;
+  const belief = token.brief;
   const numbers = belief ? `, entropy ${belief.entropy.toFixed(2)} nats, probability ${Math.exp(belief.logprob).toFixed(2)}` : "";
   return `${pieceSpoken(token.piece)}, ${SOURCE_WORDS[token.source] ?? token.source}${numbers}`;
 }
 
 const LONG_STRIP = 3000; // tokens; of a longer strip only what is in sight and some more is in the page
-const STRIP_PART = 64; // tokens that come and go together; the next part begins with the next step, or line
-const STRIP_MOST = 96; // tokens, where no step or line ends
+const STRIP_PART = 40; // tokens that come and go together; the next part begins with the next step, or line
+const STRIP_MOST = 64; // tokens, where no step or line ends
 const STRIP_AHEAD = 120; // CSS pixels above and below the sight that are in the page too
 const ROW_GAP = 6; // CSS pixels
 const STRIP_CALM = 100; // ms without scrolling before what lies around the sight is put in too
@@ -34,6 +34,7 @@ const STRIP_CALM = 100; // ms without scrolling before what lies around the sigh
  */
 function makeStrip(store, place, lines) {
   const element = html("div", { class: lines ? "tl-lines" : "tl-strip", role: "group", "aria-label": lines ? "Tokens, line by line" : "Tokens", "data-roving": "" });
+  const blank = html("button", { type: "button", tabindex: -1 }); // copied for every token: faster than to write each anew
   const [above, below] = [html("div", { class: "tl-gap" }), html("div", { class: "tl-gap" })];
   let parts = []; // {from, upto, line, breaks, fold, box, built, spans, row, height}; box is null while it is left out
   let whole = true; // one part, without a box of its own
@@ -135,8 +136,11 @@ function makeStrip(store, place, lines) {
       if (index === PROMPT_ENDS[0]) (part.row ?? part.box).append(foldButton(lane));
       return part.built.push({ node: null, look: "", token });
     }
-    const node = html("button", { type: "button", tabindex: -1, "data-link": token.key, "data-id": token.id, "aria-label": tokenWords(token) }, pieceGlyphs(token.piece));
-    node.addEventListener("click", () => store.actions.select("token", index, place));
+    const node = blank.cloneNode();
+    node.dataset.link = token.key;
+    node.dataset.id = token.id;
+    node.setAttribute("aria-label", tokenWords(token));
+    node.append(pieceGlyphs(token.piece));
     part.built.push({ node, look: "", token });
     if (lines) {
       const before = whole ? null : lane.tokens[index - 1];
@@ -262,8 +266,10 @@ function makeStrip(store, place, lines) {
     const number = partOf(index);
     if (whole || isIn(number)) return;
     let [first, last] = [number, number + 1];
-    for (let room = sight / 2; first > 0 && room > 0; room -= heightOf(parts[first])) first--;
-    for (let room = sight / 2; last < parts.length && room > 0; room -= heightOf(parts[last - 1])) last++;
+    const own = heightOf(parts[number]);
+    const inside = (own * (index - parts[number].from)) / (parts[number].upto - parts[number].from);
+    for (let room = sight / 2 + 24 - inside; first > 0 && room > 0; room -= heightOf(parts[first])) first--;
+    for (let room = sight / 2 + 24 - own + inside; last < parts.length && room > 0; room -= heightOf(parts[last - 1])) last++;
     showParts(first, last, lane);
     jumped = true;
   }
@@ -278,7 +284,7 @@ function makeStrip(store, place, lines) {
     if (lines) {
       const paint = COLOURS[store.colour];
       if (paint) {
-        const seen = token.belief && !later ? paint(token.belief) : { level: 0, foot: 0 };
+        const seen = token.brief && !later ? paint(token.brief) : { level: 0, foot: 0 };
         name = `e${seen.level}`;
         foot = `${Math.round(Math.min(1, seen.foot) * 100)}%`;
       }
@@ -306,7 +312,6 @@ function makeStrip(store, place, lines) {
       const piece = lane.pieces[id] ?? `#${id}`;
       const chosen = store.selected?.kind === "node" && store.selected.lane === place && store.selected.index === node;
       const one = html("button", { type: "button", class: "tl-tok ref", tabindex: -1, "data-link": `n${node}`, "data-node": node, "aria-pressed": String(chosen), "aria-label": `${pieceSpoken(piece)}, refused` }, pieceGlyphs(piece));
-      one.addEventListener("click", () => store.actions.select("node", node, place));
       span.insertBefore(one, before[slot] ?? null);
       refused.push(one);
     });
@@ -388,6 +393,10 @@ function makeStrip(store, place, lines) {
     if (!whole && key === "Home") return fetched(0);
     if (!whole && key === "End") return fetched(store.lanes[place].tokens.length - 1);
     return { ArrowRight: all[index + 1], ArrowLeft: all[index - 1], Home: all[0], End: all.at(-1) }[key];
+  });
+  element.addEventListener("click", (event) => {
+    const key = event.target.closest("[data-link]")?.dataset.link;
+    if (key) store.actions.select(key[0] === "t" ? "token" : "node", Number(key.slice(1)), place);
   });
   element.addEventListener("keydown", (event) => {
     if (event.target !== element || !/^(Arrow|Home|End)/.test(event.key)) return;

@@ -1,7 +1,7 @@
 // The transport: step, back, run, stop, and the timeline, which is the scrubber.
 
 const MOST_CELLS = 1000; // of a longer trace each cell stands for several tokens, or steps
-const FEWER_CELLS = 500; // which are then at most so many
+const FEWER_CELLS = 250; // which are then at most so many: two pixels each
 const VERDICT_CELL = { accepted: "", refused: "r", unreached: "g" };
 
 /** The bar under the head. On the entropy page the timeline has one cell a token, elsewhere one button a step. */
