@@ -48,8 +48,8 @@ def join(address: str = "", cpus: int = 0) -> Any:
         if not address:
             raise LabError(f"Ray does not start here ({_first(refused)}): mend that, and try again.") from None
         raise LabError(
-            f"No Ray cluster answers at {address!r} ({_first(refused)}): start one with `ray start --head`, or leave the "
-            "address out."
+            f"No Ray cluster takes us in at {address!r} ({_first(refused)}): start one with `ray start --head`, set "
+            "RAY_AUTH_MODE=token if it asks for its token, or leave the address out."
         ) from None
     return ray
 

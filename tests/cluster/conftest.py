@@ -37,6 +37,7 @@ def cluster():
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [ROOT, os.environ.get("PYTHONPATH", "")])))
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_AUTH_MODE", "disabled")  # whatever token lies in somebody's home
         patch.setenv("OMP_NUM_THREADS", "1")
         made = Cluster(initialize_head=True, head_node_args=NODE)
         try:
