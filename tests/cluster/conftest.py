@@ -44,12 +44,12 @@ def cluster():
             made.add_node(**{name: value for name, value in NODE.items() if name != "include_dashboard"})
             yield made
         finally:
-            there = kin()
+            there = {process: process.cmdline() for process in kin()}
             made.shutdown()
-            left = psutil.wait_procs(there, timeout=20)[1]
+            left = psutil.wait_procs(list(there), timeout=20)[1]
             for process in left:
                 process.kill()
-    assert not left, [process.cmdline() for process in left]
+    assert not left, [there[process] for process in left]
 
 
 @pytest.fixture(scope="session")
