@@ -35,7 +35,7 @@ def join(address: str = "", cpus: int = 0) -> Any:
     if address not in ("", "auto"):
         _reach(address)
     mine = {name: value for name, value in os.environ.items() if name.startswith("LABKIT_")}
-    own = {"num_cpus": cpus or None, "include_dashboard": False, "object_store_memory": STORE, "_node_ip_address": "127.0.0.1"}
+    own = {"num_cpus": cpus or None, "include_dashboard": False, "object_store_memory": STORE}
     try:
         ray.init(
             address=address or "local",
