@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import signal
 import threading
 from typing import Annotated, Any
 
@@ -21,6 +20,7 @@ from labkit.engine.limits import Limits
 from labkit.engine.server import app as engine
 from labkit.engine.server import listen
 from labkit.errors import LabError
+from labkit.host.launch import stop_on_signals
 
 NAME = "labkit"
 
@@ -88,7 +88,7 @@ def main(
         found = start(ray, host, port, replicas, visitors)
         print(f"labkit cluster: ws://{f'[{host}]' if ':' in host else host}:{found}{PATH}", flush=True)
         with contextlib.suppress(KeyboardInterrupt):
-            signal.signal(signal.SIGTERM, signal.default_int_handler)
+            stop_on_signals()
             threading.Event().wait()
     finally:
         if address:  # a Ray of our own ends with all that runs on it

@@ -35,7 +35,7 @@ def join(address: str = "", cpus: int = 0) -> Any:
     if address not in ("", "auto"):
         _reach(address)
     mine = {name: value for name, value in os.environ.items() if name.startswith("LABKIT_")}
-    own = {"num_cpus": cpus or None, "include_dashboard": False, "object_store_memory": STORE, "_node_ip_address": "127.0.0.1"}
+    own = {"num_cpus": cpus or None, "include_dashboard": False, "object_store_memory": STORE}
     try:
         ray.init(
             address=address or "local",
@@ -44,12 +44,12 @@ def join(address: str = "", cpus: int = 0) -> Any:
             log_to_driver=False,
             **({} if address else own),
         )
-    except (ConnectionError, ValueError, RuntimeError, OSError) as refused:
+    except Exception as refused:  # Ray raises many kinds, and a bare one where it is too slow
         if not address:
             raise LabError(f"Ray does not start here ({_first(refused)}): mend that, and try again.") from None
         raise LabError(
-            f"No Ray cluster answers at {address!r} ({_first(refused)}): start one with `ray start --head`, or leave the "
-            "address out."
+            f"No Ray cluster takes us in at {address!r} ({_first(refused)}): start one with `ray start --head`, set "
+            "RAY_AUTH_MODE=token if it asks for its token, or leave the address out."
         ) from None
     return ray
 

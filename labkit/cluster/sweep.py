@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Callable, Iterator
@@ -23,6 +22,7 @@ from labkit.cluster.cells import compute
 from labkit.cluster.join import gpus, join, needed
 from labkit.cluster.plan import CELLS, PLAN, TABLE, TRACES, Ask, Cell, Plan, finished, load
 from labkit.errors import LabError
+from labkit.host.launch import stop_on_signals
 from labkit.trace import Cost
 
 AHEAD = 4  # tasks handed to Ray for each core: enough that none waits for this process, few enough that little is under way
@@ -151,7 +151,7 @@ def sweep(
     """
     journal = Journal(folder)
     with contextlib.suppress(KeyboardInterrupt):
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        stop_on_signals()
         told({"plan": plan, "done": 0, "of": len(plan)})
         for done, cell in enumerate(journal.cells, 1):
             told({"cell": cell, "done": done, "of": len(plan)})
@@ -159,7 +159,7 @@ def sweep(
         try:
             if todo := [ask for ask in plan.cells() if ask.number not in there]:
                 ray = join(address, cpus)
-                signal.signal(signal.SIGTERM, signal.default_int_handler)  # Ray puts its own there
+                stop_on_signals()  # Ray has put its own there
                 if traces:
                     (folder / TRACES).mkdir(exist_ok=True)
                 try:
