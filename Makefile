@@ -1,4 +1,5 @@
 # make lab        the dashboards on http://127.0.0.1:8866 (PORT=…, ENGINE_PORT=…)
+#                 for a class: CLASS=1, with HOST=… VISITORS=… FIRST=01_entropy TOKEN=… as you like
 # make notebook   the same notebooks in JupyterLab
 # make test       every test, those in a real browser included; two at a time (THOROUGH=1: the long loops at full length)
 # make clean      remove what these made
@@ -9,11 +10,12 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 PYTHONS := $(PYTHON) python3.11 python3.12 python3.13 python3
 PORTS = $(if $(PORT),--port $(PORT)) $(if $(ENGINE_PORT),--engine-port $(ENGINE_PORT))
+COMERS = $(if $(HOST),--host $(HOST)) $(if $(VISITORS),--visitors $(VISITORS)) $(if $(FIRST),--first $(FIRST)) $(if $(TOKEN),--token $(TOKEN))
 
 .PHONY: lab notebook test clean
 
 lab: $(STAMP)
-	@exec $(BIN)/labkit lab $(PORTS)
+	@exec $(BIN)/labkit lab $(PORTS) $(if $(CLASS),--class $(COMERS))
 
 notebook: $(STAMP)
 	@exec $(BIN)/labkit notebook --open $(PORTS)

@@ -224,6 +224,28 @@ def train(context: typer.Context) -> None:
     trainer(context.args, prog_name="labkit train")
 
 
+@app.command(**HANDED_ON)
+def sweep(context: typer.Context) -> None:
+    """Run methods x knobs x prompts x seeds with Ray, here or on a cluster; results in Parquet.
+
+    Example: labkit sweep --methods chain,lookup --set chain.length=2,4,8 --prompts 8 --out results/
+    """
+    from labkit.cluster.sweep import app as sweeping
+
+    sweeping(context.args, prog_name="labkit sweep")
+
+
+@app.command(**HANDED_ON)
+def cluster(context: typer.Context) -> None:
+    """Serve the engine from many machines with Ray Serve: one replica a GPU, as many as visitors need.
+
+    Example: labkit cluster --address auto --replicas 1 8
+    """
+    from labkit.cluster.engine import app as serving
+
+    serving(context.args, prog_name="labkit cluster")
+
+
 @bench.command("decode", **HANDED_ON)
 def bench_decode(context: typer.Context) -> None:
     """Time every method against transformers on held-out prompts.
@@ -389,6 +411,10 @@ def engine(
         str, typer.Option(help="The address to listen on; only this machine unless you change it.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(envvar="LABKIT_ENGINE_PORT", help="The port; 0 takes a free one.")] = 8765,
+    token: Annotated[
+        str, typer.Option(envvar="LABKIT_ENGINE_TOKEN", help="What a notebook has to show; the variable hides it from `ps`.")
+    ] = "",
+    open_to_all: Annotated[bool, typer.Option("--open-to-all", help="Listen beyond this machine without a token.")] = False,
 ) -> None:
     """Start only the engine: one process that holds the models for many notebooks.
 
@@ -396,7 +422,7 @@ def engine(
     """
     from labkit.engine.server import main as serve
 
-    serve(host, port)
+    serve(host, port, token=token, open_to_all=open_to_all)
 
 
 def _request(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from labkit.errors import LabError
 from labkit.trace import load
-from labkit.views import not_its_own, view
+from labkit.views import careful, view
 
 
 def draw(trace: str | Path, name: str = "", step: int | None = None):
@@ -15,10 +15,9 @@ def draw(trace: str | Path, name: str = "", step: int | None = None):
     Raises `TraceError` when the file is no trace, `LabError` when there is no such view or step.
     """
     shown = load(trace)
-    picture = view(name or ("strip" if shown.ids or not shown.opening.charts else shown.opening.charts[0]))
+    name = name or ("strip" if shown.ids or not shown.opening.charts else shown.opening.charts[0])
+    picture = view(name)
     if step is not None and not 0 <= step <= len(shown.steps):
         raise LabError(f"Step {step} is not in this trace: choose one from 0 to {len(shown.steps)}.")
-    try:
+    with careful(name):
         return picture(shown, upto=step)
-    except KeyError:
-        raise not_its_own(name) from None

@@ -105,10 +105,27 @@ def check(knobs: list[Knob], values: dict[str, Any]) -> dict[str, Value]:
     known = {knob.name: knob for knob in knobs}
     for name in values:
         if name not in known:
-            raise KnobError(f"There is no knob {name!r}: choose one of {', '.join(known) or 'none, it has no knobs'}.")
+            raise KnobError(f"There is no knob {name!r:.60}: choose one of {', '.join(known) or 'none, it has no knobs'}.")
     return {name: knob.check(values.get(name, knob.default)) for name, knob in known.items()}
 
 
 def build(cls: type, values: dict[str, Any]) -> Any:
     """An instance of `cls` with checked knobs. Raises `KnobError` on an unknown name or a value out of range."""
     return cls(**check(schema(cls), values))
+
+
+def turned(settings: list[str], methods: list[str]) -> dict[str, dict[str, str]]:
+    """What "method.knob=value" settings say, still as text, for each of `methods`; those that no setting names have {}.
+
+    Raises `KnobError` on a setting of another form, or of another method.
+    """
+    knobs: dict[str, dict[str, str]] = {name: {} for name in methods}
+    for setting in settings:
+        name, dot, rest = setting.partition(".")
+        knob, equals, value = rest.partition("=")
+        if not (dot and equals):
+            raise KnobError(f"--set {setting!r} sets nothing: write it as method.knob=value.")
+        if name not in knobs:
+            raise KnobError(f"--set {setting!r} is for a method that does not play: choose from {', '.join(knobs)}.")
+        knobs[name][knob] = value
+    return knobs

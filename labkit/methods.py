@@ -22,6 +22,7 @@ from labkit.law import Law
 from labkit.lm import Session
 from labkit.trace import Setting, Step
 
+MOST_TRANSFORMS = 16  # each acts on every law of every step
 COLDEST = 0.001  # below, logits divided by the temperature leave the range of float32
 THEMES = ("sampling", "speculative", "attention", "tokenization", "diffusion", "visual", "reduction")
 
@@ -130,16 +131,24 @@ def build_method(name: str, knobs: dict) -> Method:
     """The method or study `name` with checked knobs. Raises `KnobError`."""
     methods = registered(Method)
     if name not in methods:
-        raise KnobError(f"There is no method {name!r}: choose one of {', '.join(sorted(methods))}.")
+        raise KnobError(f"There is no method {name!r:.60}: choose one of {', '.join(sorted(methods))}.")
     return build(methods[name], knobs)
+
+
+def check_seed(seed: int) -> None:
+    """Raise `KnobError` when `seed` is none that the generators take."""
+    if not 0 <= seed < 2**63:
+        raise KnobError(f"The seed is {seed}: choose a whole number from 0 to {2**63 - 1}.")
 
 
 def build_law(temperature: float, transforms: list[Setting]) -> Law:
     """Temperature and the stack of transforms, all checked. Raises `KnobError`."""
     if not (temperature == 0 or COLDEST <= temperature <= 5):
         raise KnobError(f"The temperature is {temperature!r}: choose 0 (greedy) or a value from {COLDEST} to 5.")
+    if len(transforms) > MOST_TRANSFORMS:
+        raise KnobError(f"{len(transforms):,} transforms are asked for: choose {MOST_TRANSFORMS} at most.")
     known = all_transforms()
     for setting in transforms:
         if setting.name not in known:
-            raise KnobError(f"There is no transform {setting.name!r}: choose one of {', '.join(sorted(known))}.")
+            raise KnobError(f"There is no transform {setting.name!r:.60}: choose one of {', '.join(sorted(known))}.")
     return Law(temperature, tuple(build(known[setting.name], setting.knobs) for setting in transforms))

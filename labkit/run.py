@@ -10,7 +10,7 @@ import torch
 import labkit
 from labkit.errors import KnobError, ModelError, PromptError
 from labkit.lm import Session, beliefs
-from labkit.methods import Method, build_law, build_method
+from labkit.methods import Method, build_law, build_method, check_seed
 from labkit.models import Pair
 from labkit.trace import Closing, Cost, Event, Opening, Request, Step
 
@@ -54,9 +54,8 @@ def run(pair: Pair, request: Request, method: Method | None = None) -> Iterator[
     if request.max_new_tokens < 1:
         raise KnobError(f"{request.max_new_tokens} new tokens are asked for: choose at least 1.")
     if unknown := set(request.keep) - KEEP:
-        raise KnobError(f"There is nothing called {min(unknown)!r} to keep: choose from {', '.join(sorted(KEEP))}.")
-    if not 0 <= request.seed < 2**63:
-        raise KnobError(f"The seed is {request.seed}: choose a whole number from 0 to {2**63 - 1}.")
+        raise KnobError(f"There is nothing called {min(unknown)!r:.60} to keep: choose from {', '.join(sorted(KEEP))}.")
+    check_seed(request.seed)
     ids = prompt_ids(pair, request)
     started = time.perf_counter()
     session = open_session(pair, request, ids, method.drafts == "model")

@@ -6,15 +6,20 @@ years later with no model and no tokenizer. All log-probabilities are natural lo
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from labkit import packed
 from labkit.errors import TraceError
 
 SCHEMA = 1
 LARGEST_FILE = 256 * 2**20  # bytes; a longer file is refused before it is parsed
+LONG_TEXT = 4 * 2**20  # bytes of JSON; in a shorter trace nobody counts the steps before they are read
+LONG_RUN = 4096  # steps; those of a longer trace are kept packed: as objects they take five times their text
 
 
 class Setting(msgspec.Struct, frozen=True):
@@ -135,7 +140,7 @@ class Step(msgspec.Struct, tag="step", omit_defaults=True):
     """One turn of a decoder's loop."""
 
     emitted: list[int]  # tokens that became final
-    at: list[int] | None = None  # where they stand after the prompt; None = appended
+    at: list[int] | None = None  # where they stand after the prompt, below 0 in its gaps; None = appended
     sources: list[str] = []  # per emitted token: "target", "draft", "lookup", "matrix"
     beliefs: list[Belief] = []  # per emitted token
     tree: Tree | None = None
@@ -189,7 +194,7 @@ class Trace(msgspec.Struct):
     def ids_upto(self, steps: int) -> list[int]:
         """The new tokens after `steps` steps; a step that fills places out of order is put where it belongs."""
         out: dict[int, int] = {}
-        for step in self.steps[:steps]:
+        for step in islice(self.steps, steps):
             for place, token in zip(step.at or range(len(out), len(out) + len(step.emitted)), step.emitted):
                 out[place] = token
         return [out[place] for place in sorted(out)]
@@ -216,28 +221,47 @@ class Trace(msgspec.Struct):
         else:
             self.opening = event
 
+    @property
+    def is_packed(self) -> bool:
+        """Are its steps kept packed?"""
+        return isinstance(self.steps, packed.Packed)
+
     def dumps(self) -> bytes:
         """The trace as JSON."""
-        return msgspec.json.encode(self)
+        return msgspec.json.encode(msgspec.structs.replace(self, steps=list(self.steps)) if self.is_packed else self)
+
+    def pack(self) -> bytes:
+        """The trace as gzipped lines of JSON, a fourth of the size: first all but its steps, then lists of steps."""
+        head = packed.press(msgspec.json.encode(msgspec.structs.replace(self, steps=[])) + b"\n")
+        ready, rest = (self.steps.blocks, self.steps.tail) if self.is_packed else ([], self.steps)
+        return b"".join([head, *ready, *map(packed.press, packed.batches(map(msgspec.json.encode, rest)))])
 
     def save(self, path: str | Path) -> None:
-        """Write the trace to `path` as JSON."""
-        Path(path).write_bytes(self.dumps())
+        """Write the trace to `path`: as gzipped lines of JSON when its name ends in .gz, else as JSON."""
+        path = Path(path)
+        path.write_bytes(self.pack() if path.suffix.lower() == ".gz" else self.dumps())
 
 
 def loads(data: bytes | str) -> Trace:
-    """Read a trace from JSON. Raises `TraceError`, one sentence, when it is broken, hostile or of another version."""
+    """Read a trace from JSON or gzipped lines of it; the steps of a long one stay packed until they are looked at.
+
+    Raises `TraceError`, one sentence, when it is broken, hostile or of another version.
+    """
     if len(data) > LARGEST_FILE:
         raise TraceError(f"The trace has {len(data):,} bytes, more than the {LARGEST_FILE:,} allowed: save a shorter run.")
     try:
-        version = msgspec.json.decode(data, type=_Version).schema
-        if version != SCHEMA:
-            raise TraceError(f"The trace has version {version}, this lab reads version {SCHEMA}: save it again with this lab.")
+        if data[:2] == packed.MAGIC:
+            return _unpack(data)
+        _check_version(data)
+        if len(data) > LONG_TEXT and len((unread := msgspec.json.decode(data, type=_Unread)).steps) > LONG_RUN:
+            return _packed_trace(unread, ((line, None) for line in packed.batches(unread.steps)))
         trace = msgspec.json.decode(data, type=Trace)
-    except (msgspec.MsgspecError, RecursionError, UnicodeError) as broken:
+    except (msgspec.MsgspecError, RecursionError, ValueError) as broken:  # UnicodeError is a ValueError
         short = str(broken)[:200]  # it may quote the file
         raise TraceError(f"This is no whole trace ({short}): choose a file saved by the lab.") from None
-    _check(trace)
+    check = _Check(trace.opening)
+    check(trace.steps)
+    check.end()
     return trace
 
 
@@ -255,26 +279,71 @@ class _Version(msgspec.Struct):
     schema: int = SCHEMA
 
 
-def _check(trace: Trace) -> None:
-    """What the types alone cannot say: parents come first, lists are as long as they must be, every token has its piece."""
-    opening = trace.opening
-    mentioned = set(opening.prompt_ids)
-    _check_beliefs(opening.prompt_beliefs, opening.prompt_ids[1:], "The prompt", mentioned)
-    for number, step in enumerate(trace.steps, 1):
-        mentioned.update(step.emitted)
-        _check_beliefs(step.beliefs, step.emitted, f"Step {number}", mentioned)
-        if step.at is not None and len(step.at) != len(step.emitted):
-            raise TraceError(f"Step {number} has {len(step.at)} places for {len(step.emitted)} tokens: the file is damaged.")
-        if step.tree:
-            _check_tree(step.tree, f"The tree of step {number}", mentioned)
-        for test in step.tests:
-            mentioned.update(test.tokens)
-            if not len(test.tokens) == len(test.p) == len(test.q) == len(test.residual):
-                raise TraceError(f"A test of step {number} has lists of different lengths: the file is damaged.")
-            if step.tree is None or not 0 <= test.node < len(step.tree.tokens):
-                raise TraceError(f"A test of step {number} is of a node that is not there: the file is damaged.")
-    if missing := mentioned - trace.pieces.keys():
-        raise TraceError(f"The trace does not carry the text of token {min(missing)}: the file is damaged.")
+def _check_version(text: bytes | str) -> None:
+    version = msgspec.json.decode(text, type=_Version).schema
+    if version != SCHEMA:
+        raise TraceError(f"The trace has version {version}, this lab reads version {SCHEMA}: save it again with this lab.")
+
+
+class _Unread(Trace):
+    """A trace whose steps are still text."""
+
+    steps: list[msgspec.Raw] = []
+
+
+def _unpack(data: bytes) -> Trace:
+    """A trace from gzipped lines of JSON; a short one is opened whole."""
+    found = packed.lines(data)
+    _, head = next(found)
+    _check_version(head)
+    trace = _packed_trace(msgspec.json.decode(head, type=Trace), ((line, member) for member, line in found))
+    return trace if len(trace.steps) > LONG_RUN else msgspec.structs.replace(trace, steps=list(trace.steps))
+
+
+def _packed_trace(head: Trace, found: Iterable[tuple[bytes, memoryview | None]]) -> Trace:
+    """A trace from its head and the lines of its steps, each with its packed form where there is one."""
+    steps, check = packed.Packed(Step), _Check(head.opening)
+    for line, member in found:
+        steps.take(line, member, check)
+    check.end()
+    return Trace(head.opening, steps, head.closing, head.schema)
+
+
+class _Check:
+    """What the types alone cannot say: parents come first, lists are as long as they must be, every token has its piece.
+
+    Called with one batch of steps after the other, then ended. Raises `TraceError`.
+    """
+
+    def __init__(self, opening: Opening):
+        self.mentioned, self.told, self.number = set(opening.prompt_ids), set(opening.pieces), 0
+        _check_beliefs(opening.prompt_beliefs, opening.prompt_ids[1:], "The prompt", self.mentioned)
+
+    def __call__(self, steps: Iterable[Step]) -> None:
+        for number, step in enumerate(steps, self.number + 1):
+            self.told.update(step.pieces)
+            _check_step(step, number, self.mentioned)
+            self.number = number
+
+    def end(self) -> None:
+        """Every token that was mentioned must have been told."""
+        if missing := self.mentioned - self.told:
+            raise TraceError(f"The trace does not carry the text of token {min(missing)}: the file is damaged.")
+
+
+def _check_step(step: Step, number: int, mentioned: set[int]) -> None:
+    mentioned.update(step.emitted)
+    _check_beliefs(step.beliefs, step.emitted, f"Step {number}", mentioned)
+    if step.at is not None and len(step.at) != len(step.emitted):
+        raise TraceError(f"Step {number} has {len(step.at)} places for {len(step.emitted)} tokens: the file is damaged.")
+    if step.tree:
+        _check_tree(step.tree, f"The tree of step {number}", mentioned)
+    for test in step.tests:
+        mentioned.update(test.tokens)
+        if not len(test.tokens) == len(test.p) == len(test.q) == len(test.residual):
+            raise TraceError(f"A test of step {number} has lists of different lengths: the file is damaged.")
+        if step.tree is None or not 0 <= test.node < len(step.tree.tokens):
+            raise TraceError(f"A test of step {number} is of a node that is not there: the file is damaged.")
 
 
 def _check_beliefs(beliefs: list[Belief], tokens: list[int], where: str, mentioned: set[int]) -> None:

@@ -18,7 +18,7 @@ import typer
 from labkit.bench import contenders as common
 from labkit.bench.contenders import Answer, Contender, pace
 from labkit.errors import KnobError
-from labkit.knobs import check, schema
+from labkit.knobs import check, schema, turned
 from labkit.models import Pair
 from labkit.run import run
 from labkit.speculative.ground import MATCH, Proposal, Speculative, room
@@ -81,16 +81,7 @@ def chosen(methods: str, settings: list[str]) -> dict[str, dict]:
     names = [name.strip() for name in methods.split(",")] if methods else list(known)
     if unknown := [name for name in names if name not in known]:
         raise KnobError(f"There is no drafting method {unknown[0]!r}: choose from {', '.join(known)}.")
-    knobs: dict[str, dict] = {name: {} for name in names}
-    for setting in settings:
-        name, dot, rest = setting.partition(".")
-        knob, equals, value = rest.partition("=")
-        if not (dot and equals):
-            raise KnobError(f"--set {setting!r} sets nothing: write it as method.knob=value.")
-        if name not in knobs:
-            raise KnobError(f"--set {setting!r} is for a method that does not play: choose from {', '.join(knobs)}.")
-        knobs[name][knob] = value
-    return {name: check(schema(known[name]), values) for name, values in knobs.items()}
+    return {name: check(schema(known[name]), values) for name, values in turned(settings, names).items()}
 
 
 def bench(

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from labkit.diffusion.asarm import WINDOW, AsArm, arm, hidden
+from labkit.errors import PromptError
 from labkit.knobs import knob
 from labkit.law import Law, draw
 from labkit.lm import Session
@@ -20,6 +21,7 @@ from labkit.speculative.ground import chain, kept_tests, measure
 from labkit.trace import Step
 
 SELF, BIGRAM, NOBODY = "itself", "bigrams of the text", "nobody"
+MASK = "<|mask|>"  # in a prompt: a place to fill
 RISING, RANDOM = "left to right", "random"
 SPAN = 64  # places filled at once at most; what the window has left is for the text before them
 SHOWN = 16  # places whose ranks a step's notes name
@@ -117,7 +119,8 @@ class Assd(Method):
     The last place left needs no check. What comes out has exactly the law of filling one place a call, which is this model's
     own (3.4 M, trained from scratch), not the target's; the prompt's last tokens, up to a window of 128, are all it sees.
     Bigrams: drafts from counts of the text so far, one call a round. Every place asked for is filled, 64 at once at most, so no
-    end of text is drawn (ours). Left out: gaps inside a prompt, an order of one's own.
+    end of text is drawn (ours). Gaps: every `<|mask|>` in the prompt is a place to fill too, all gaps and the end together; they
+    come first in the order, and drafts of one round may stand in several. Left out: an order of one's own.
     """
 
     name, title, paper, lossless = "assd", "ASSD any-subset", "P006", False
@@ -128,16 +131,24 @@ class Assd(Method):
 
     def steps(self, session, rng):
         model, room, first = arm(session), session.room or SPAN, 0
+        text, open_places = list(session.ids), gaps(session)
         while first < room:
             count = min(SPAN, room - first)
-            given = session.ids[-(WINDOW - count) :]
-            places = range(len(given), len(given) + count)
+            given = text[-(WINDOW - count) :]
+            unseen = len(text) - len(given)
+            if open_places and open_places[0] < unseen:
+                raise PromptError(
+                    f"A gap stands {len(text) - open_places[0]} tokens before the end of the prompt, and the model sees "
+                    f"{len(given)} of it: shorten the text behind the gap, or ask for fewer new tokens."
+                )
+            places = [*(place - unseen for place in open_places), *range(len(given), len(given) + count)]
             if self.order == RANDOM:
-                places = [places[i] for i in torch.randperm(count, generator=rng).tolist()]
-            canvas = Canvas(session, model, given + [model.mask] * count, list(places))
+                places = [places[i] for i in torch.randperm(len(places), generator=rng).tolist()]
+            canvas = Canvas(session, model, given + [model.mask] * count, places)
             yield from self.fill(canvas, rng, first - len(given))
-            session.push(*canvas.ids[len(given) :].tolist())
-            first += count
+            filled = canvas.ids.tolist()
+            session.push(*filled[len(given) :])
+            text, open_places, first = text[:unseen] + filled, [], first + count
 
     def fill(self, canvas: Canvas, rng: torch.Generator, shift: int = 0) -> Iterator[Step]:
         """Fill the canvas, a step a round. `shift` is added to its places in `Step.at`."""
@@ -196,6 +207,12 @@ class Assd(Method):
         first = max(0, min(first, len(canvas.ids) - SHOWN))
         ranks = canvas.ranks[first : first + SHOWN].tolist()
         return {"places": list(range(first + shift, first + shift + len(ranks))), "ranks": ranks}
+
+
+def gaps(session: Session) -> list[int]:
+    """The places of the prompt that are to be filled: where it says `<|mask|>`. None for a tokenizer without that token."""
+    mark = session.vocabulary.encode(MASK)
+    return [place for place, token in enumerate(session.ids) if [token] == mark]
 
 
 def pick(law: Law, logits: Tensor, rng: torch.Generator) -> int:

@@ -135,8 +135,13 @@ class Pushed(msgspec.Struct, forbid_unknown_fields=True):
 QUESTIONS: dict[str, type] = {"hello": Hello, "present": Present, "push": Push, "pushed": Pushed}
 
 
+def concerns(question: dict[str, Any]) -> bool:
+    """Is this look one of ours?"""
+    return question.get("what") in tuple(QUESTIONS)  # a tuple, since what comes from outside may not be hashable
+
+
 def answer(house: House, visitor: Visitor, question: dict[str, Any]) -> dict[str, Any]:
-    """The reply to a look whose `what` is in `QUESTIONS`. Raises `LabError`."""
+    """The reply to a look that `concerns` us. Raises `LabError`."""
     words = dict(question)
     kind = QUESTIONS[words.pop("what")]
     try:

@@ -19,6 +19,7 @@ from labkit.trace import Event
 
 PATH = "/engine/1"  # the number is raised when frames change, so that an old notebook is told so
 DEFAULT_ADDRESS = "127.0.0.1:8765"
+LONGEST_SENTENCE = 2000  # characters; a library's words may quote whatever a visitor sent
 
 Credit = Annotated[int, msgspec.Meta(ge=1, le=LARGEST_WINDOW)]
 
@@ -82,7 +83,7 @@ class Failed(msgspec.Struct, tag="failed"):
     @classmethod
     def of(cls, id: int, error: LabError) -> Failed:
         """The frame that carries `error`."""
-        return cls(id, type(error).__name__, str(error))
+        return cls(id, type(error).__name__, str(error)[:LONGEST_SENTENCE])
 
     def error(self) -> LabError:
         """The error as it was raised over there."""

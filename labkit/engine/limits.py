@@ -26,6 +26,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     max_new_tokens: int = 1024
     max_frame_bytes: int = 4 * 2**20  # what a visitor may send at once
     max_answer_bytes: int = 64 * 2**20  # what one step may weigh: whole laws of a long prompt are the heaviest
+    max_runs: int = 256  # of all visitors together, those that wait for their next step among them
+    max_held_tokens: int = 2**18  # prompts and new tokens of all runs; 16 KB each in the shipped target's cache
     max_runs_per_visitor: int = 16  # four benches on a page, each with two lanes, a branch, and one to spare
     max_questions_per_visitor: int = 32  # waiting at once; they are answered one by one
     max_visitors: int = 100

@@ -42,10 +42,11 @@ def _names(target: str, draft: str) -> tuple[str, str]:
     """The full names of a pair. Raises `ModelError` unless the operator allows both: names come from visitors."""
     from labkit.models import allowed, names
 
-    chosen = names(target, draft)
+    words = isinstance(target, str) and isinstance(draft, str)
+    chosen = names(target, draft) if words else (target, draft)
     for name in chosen:
         if name not in (*allowed(), NO_DRAFT):
-            raise ModelError(f"The model {name!r} is not offered here: choose one of {', '.join(allowed())}.")
+            raise ModelError(f"The model {name!r:.60} is not offered here: choose one of {', '.join(allowed())}.")
     return chosen
 
 
@@ -66,6 +67,7 @@ class LocalEngine:
         self.limits = limits or Limits.from_environment()
         self._run, self._load = run, load
         self._open: set[Turns] = set()  # runs whose cache is not freed yet
+        self._held = 0  # tokens that their caches may come to
         self._thread = ThreadPoolExecutor(1, "labkit-torch")
         self._pairs: dict[tuple[str, str], Any] = {}
         self._names: tuple[str, str] | None = None  # of the default pair
@@ -88,7 +90,7 @@ class LocalEngine:
             self._names = await self._do("reading the status", lambda: _names("", ""))
         return self._status(self._names)
 
-    async def look(self, what: str, **question: Any) -> dict[str, Any]:
+    async def look(self, what: str, /, **question: Any) -> dict[str, Any]:
         """Answer the one-off question `what`; see `labkit.engine.looks`. Raises `LabError`."""
         target, draft = question.pop("target", ""), question.pop("draft", "")
         asked = looks.read(what, question)
@@ -111,6 +113,8 @@ class LocalEngine:
     def start(self, request: Raw) -> Turns:
         """A run of the packed request that computes what it is granted; close it to free it. Raises `LabError`."""
         asked = checked(request, self.limits)
+        if len(self._open) >= self.limits.max_runs:
+            raise EngineError(f"The lab is full: {len(self._open)} runs are under way: try again in a minute.")
         turns = Turns(self._thread, asked.method, self._events(asked), self._open.discard)
         self._open.add(turns)
         return turns
@@ -174,10 +178,21 @@ class LocalEngine:
 
     def _events(self, request: Request) -> Iterator[Event]:
         pair = self._pair(request.target, request.draft)
-        if request.ids is None and 4 * len(request.prompt) > self.limits.max_prompt_tokens:
-            # no character makes more than four tokens, so a short prompt need not be cut up just to be counted
-            check_length(len(pair.vocabulary.encode(request.prompt)), self.limits)
-        yield from self._run(pair, request)
+        length = len(pair.vocabulary.encode(request.prompt) if request.ids is None else request.ids)
+        check_length(length, self.limits)
+        with self._holding(length + request.max_new_tokens):
+            yield from self._run(pair, request)
+
+    @contextlib.contextmanager
+    def _holding(self, tokens: int) -> Iterator[None]:
+        if self._held and self._held + tokens > self.limits.max_held_tokens:
+            full = f"The lab is full: its runs hold {self._held:,} tokens"
+            raise EngineError(f"{full}: try again in a minute, or with a shorter prompt.")
+        self._held += tokens
+        try:
+            yield
+        finally:
+            self._held -= tokens
 
     def _models(self) -> list[ModelInfo]:
         from labkit.models import available

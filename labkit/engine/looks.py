@@ -194,8 +194,8 @@ LOOKS = {"tokens": Tokens, "next": Next, "check": Check, "segmenters": Segmenter
 
 def read(what: str, question: dict[str, Any]) -> Tokens | Next | Check | Segmenters | Cut | Undo:
     """The question as one of `LOOKS`. Raises `EngineError` when there is none of that name or a word of it is wrong."""
-    if what not in LOOKS:
-        raise EngineError(f"There is no question {what!r}: ask one of {', '.join(LOOKS)}.")
+    if not isinstance(what, str) or what not in LOOKS:
+        raise EngineError(f"There is no question {what!r:.60}: ask one of {', '.join(LOOKS)}.")
     try:
         return msgspec.convert({"words": question} if what == "check" else question, LOOKS[what])
     except msgspec.ValidationError as wrong:

@@ -12,7 +12,7 @@ import msgspec
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
-from labkit.engine import frames
+from labkit.engine import door, frames
 from labkit.engine.frames import PATH, Ask, Cancel, Ended, Failed, FromEngine, FromVisitor, Grant, Start
 from labkit.engine.limits import WINDOW, check_window, packed
 from labkit.engine.protocol import MethodInfo, ModelInfo, Status, TransformInfo
@@ -25,6 +25,7 @@ ANSWER_WITHIN = 1.0  # seconds for a handshake; a server's loop never waits for 
 PING_SECONDS, PONG_SECONDS = 2, 4  # a server that hangs is noticed within six seconds
 
 TOO_LARGE, GOING_AWAY, REFUSED, TRY_LATER = 1009, 1001, 1008, 1013  # close codes
+FORBIDDEN = 403  # of HTTP: before a socket is there
 
 T = TypeVar("T")
 
@@ -34,10 +35,13 @@ class NobodyThere(EngineError):
 
 
 class RemoteEngine:
-    """The engine server at `address` (host:port). Connects when needed, and again after the server was restarted."""
+    """The engine server at `address` (host:port). Connects when needed, and again after the server was restarted.
 
-    def __init__(self, address: str):
-        self.address = address
+    It shows `token`, or that of `LABKIT_ENGINE_TOKEN`. Raises `EngineError` when that is no token.
+    """
+
+    def __init__(self, address: str, token: str | None = None):
+        self.address, self._token = address, door.token(token)
         self._link: _Link | None = None
         self._card: dict[str, str] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -105,7 +109,7 @@ class RemoteEngine:
             self._loop, self._link, self._dialling = asyncio.get_running_loop(), None, asyncio.Lock()
         async with self._dialling:  # whoever waits here finds the link made meanwhile
             if self._link is None or self._link.over:
-                self._link = _Link(await _dial(self.address, patience), self.address)
+                self._link = _Link(await _dial(self.address, self._token, patience), self.address)
                 if self._card:
                     self._link.introduce(self._card)
             return self._link
@@ -187,13 +191,14 @@ class _Link:
         return EngineError(f"The engine at {self.address} went away: ask again, it reconnects by itself.")
 
 
-async def _dial(address: str, patience: float) -> ClientConnection:
+async def _dial(address: str, token: str, patience: float) -> ClientConnection:
     """Connect, again and again for `patience` seconds. Raises `NobodyThere`, or `EngineError` when somebody refuses."""
     deadline, wait = time.monotonic() + patience, FIRST_WAIT
     while True:
         try:
             return await connect(
                 f"ws://{address}{PATH}",
+                additional_headers=door.header(token),
                 compression=None,
                 proxy=None,  # the engine is ours; a proxy of the environment knows nothing of it
                 max_size=LARGEST_FILE,
@@ -203,9 +208,10 @@ async def _dial(address: str, patience: float) -> ClientConnection:
             )
         except InvalidStatus as refused:
             status = refused.response.status_code
-            raise EngineError(
-                f"What answers at {address} is no engine of this lab (HTTP {status}): check the address."
-            ) from None
+            told = f"What answers at {address} is no engine of this lab (HTTP {status}): check the address."
+            if status == FORBIDDEN:
+                told = f"The engine at {address} wants its token: set {door.TOKEN} to the one it was started with."
+            raise EngineError(told) from None
         except (OSError, TimeoutError, InvalidHandshake):
             if time.monotonic() + wait > deadline:
                 raise NobodyThere(f"No engine answers at {address}: start one with `labkit engine`.") from None

@@ -13,7 +13,6 @@ import socket
 import sys
 import time
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
 import uvicorn
@@ -23,9 +22,10 @@ from starlette.responses import Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
-from labkit.engine import classroom, frames
+from labkit.engine import classroom, door, frames
 from labkit.engine.frames import PATH, Ask, Cancel, Failed, Grant, Happened, Start
 from labkit.engine.limits import LARGEST_WINDOW, Limits
+from labkit.engine.lines import Hall, Line
 from labkit.engine.local import LocalEngine
 from labkit.engine.turns import Turns, sentence
 from labkit.errors import EngineError, LabError
@@ -33,16 +33,15 @@ from labkit.errors import EngineError, LabError
 # Close codes of RFC 6455 and its registry; the reason, at most 123 bytes, is shown to the person.
 GOING_AWAY, BAD_FRAME, TRY_LATER = 1001, 1008, 1013
 
-LOOPBACK = ("localhost", "127.0.0.1", "::1")
-
+STRANGERS = 200  # connections beside those of visitors: not shaken hands yet, or asking for /health
 PING_SECONDS, PONG_SECONDS = 20, 60  # patient: a notebook cell that computes for half a minute must not lose its run
 
 
 class House:
-    """What all visitors share: the engine, its limits, and who is here."""
+    """What all visitors share: the engine, its limits, its token ("" lets everybody in), and who is here."""
 
-    def __init__(self, engine: LocalEngine, limits: Limits):
-        self.engine, self.limits = engine, limits
+    def __init__(self, engine: LocalEngine, limits: Limits, token: str = ""):
+        self.engine, self.limits, self.token = engine, limits, token
         self.visitors: set[Visitor] = set()
         self.classroom = classroom.Classroom(os.environ.get("LABKIT_TEACHER", ""))
         self.trouble = ""  # why the default pair could not be loaded
@@ -55,16 +54,19 @@ class House:
             self.trouble = str(error)
             print(f"labkit engine: {error}", file=sys.stderr, flush=True)
 
-    async def health(self, _: HttpRequest) -> Response:
-        """`{ok, models, visitors}`: `models` is empty until the default pair is in memory."""
-        state: dict[str, Any] = {"ok": not self.trouble, "models": self.engine.loaded(), "visitors": len(self.visitors)}
-        if self.trouble:
-            state["error"] = self.trouble
+    async def health(self, request: HttpRequest) -> Response:
+        """`{ok, models, visitors}`, to strangers only `{ok}`: `models` is empty until the default pair is in memory."""
+        state: dict[str, Any] = {"ok": not self.trouble}
+        if not self.token or door.knows(request.headers, self.token):
+            state |= {"models": self.engine.loaded(), "visitors": len(self.visitors)}
+            if self.trouble:
+                state["error"] = self.trouble
         return Response(msgspec.json.encode(state), media_type="application/json")
 
     async def visit(self, line: WebSocket) -> None:
         """One visitor from the handshake to the end; whatever ends it, its runs are freed."""
-        if not _is_at_home(line.headers.get("origin")):
+        stranger = self.token and not door.knows(line.headers, self.token)
+        if stranger or not door.is_at_home(line.headers.get("origin")):
             await line.close()  # before `accept`: the handshake is answered with 403
             return
         visitor = Visitor(self, line)
@@ -91,6 +93,8 @@ class Visitor:
         self.turn = asyncio.Lock()  # one question to the models at a time, so that a hundred of them hold nobody else up
         self.number, self.page = 0, ""  # once it has introduced itself
         self.since, self.last, self.steps = time.monotonic(), None, 0  # when it came, its last step, how many it had
+        self.sending = asyncio.Lock()  # one frame at a time, so that a client that does not read holds one answer, not many
+        self.begun: list[Turns] = []  # runs whose caches may not be freed yet
 
     async def serve(self) -> None:
         """Take frames until the visitor leaves, sends rubbish, or has been silent for too long."""
@@ -110,6 +114,7 @@ class Visitor:
             except EngineError as broken:
                 await self.line.close(BAD_FRAME, str(broken).encode()[:123].decode(errors="ignore"))
                 return
+            await asyncio.sleep(0)  # thousands of frames may lie ready: others have their turn between them
 
     async def take(self, frame: frames.FromVisitor) -> None:
         """Act on one frame without waiting for the models. Raises `EngineError` on what no honest notebook sends."""
@@ -138,12 +143,17 @@ class Visitor:
     async def begin(self, frame: Start) -> None:
         """Begin a run, or say why not."""
         try:
-            if len(self.runs) >= self.house.limits.max_runs_per_visitor:
+            most = self.house.limits.max_runs_per_visitor
+            if len(self.runs) >= most:
                 raise EngineError(f"{len(self.runs)} runs are open here, no more are allowed: stop one of them first.")
+            self.begun = [turns for turns in self.begun if not turns.freed]
+            if len(self.begun) >= 2 * most:  # begun and stopped faster than the models can follow
+                raise EngineError(f"{len(self.begun)} runs are not cleared away yet: try again in a moment.")
             turns = self.house.engine.start(frame.request)
         except LabError as error:
             await self.say(Failed.of(frame.id, error))
             return
+        self.begun.append(turns)
         turns.grant(frame.credit)
         task = asyncio.create_task(self.run(frame.id, turns))
         task.add_done_callback(lambda _: turns.close())  # even when it is cancelled before it began
@@ -179,19 +189,22 @@ class Visitor:
                 pushed = house.classroom.shown.number if house.classroom.shown else 0
                 here = {"visitors": len(house.visitors), "steps": house.classroom.steps, "pushed": pushed}
                 value = msgspec.structs.replace(await house.engine.status(), **here)
-            elif ask.verb == "look" and ask.question.get("what") in classroom.QUESTIONS:
+            elif ask.verb == "look" and classroom.concerns(ask.question):
                 value = classroom.answer(house, self, ask.question)
-            elif ask.verb in ("look", "methods", "transforms", "models"):
+            elif ask.verb == "look":
                 async with self.turn:
-                    value = await getattr(house.engine, ask.verb)(**(ask.question if ask.verb == "look" else {}))
+                    value = await house.engine.look(ask.question.pop("what", None), **ask.question)
+            elif ask.verb in ("methods", "transforms", "models"):
+                async with self.turn:
+                    value = await getattr(house.engine, ask.verb)()
             else:
                 verbs = "methods, transforms, models, status or look"
-                raise EngineError(f"There is no verb {ask.verb!r}: ask for {verbs}.")
+                raise EngineError(f"There is no verb {ask.verb!r:.60}: ask for {verbs}.")
             await self.send(frames.Answer(ask.id, msgspec.Raw(msgspec.msgpack.encode(value))))
         except WebSocketDisconnect:
             return
         except Exception as error:
-            await self.say(Failed.of(ask.id, sentence(error, f"the question {ask.verb!r}")))
+            await self.say(Failed.of(ask.id, sentence(error, f"the question {ask.verb!r:.60}")))
 
     async def send(self, frame: frames.FromEngine) -> None:
         """Send one frame. Raises `EngineError` when it is too heavy, `WebSocketDisconnect` when nobody is there."""
@@ -203,7 +216,8 @@ class Visitor:
                 f"The answer has {len(data):,} bytes, more than the {self.house.limits.max_answer_bytes:,} allowed: "
                 "use a shorter prompt or keep no laws."
             )
-        await self.line.send_bytes(data)
+        async with self.sending:
+            await self.line.send_bytes(data)
 
     async def say(self, last: frames.FromEngine) -> None:
         """Send a closing word; that the visitor has left meanwhile does not matter."""
@@ -216,20 +230,13 @@ class Visitor:
             task.cancel()
 
 
-def _is_at_home(origin: str | None) -> bool:
-    """Notebooks send no Origin; a browser does, and only pages of this machine may come in."""
-    if origin is None:
-        return True
-    try:
-        return urlsplit(origin).hostname in LOOPBACK
-    except ValueError:
-        return False
+def app(engine: LocalEngine | None = None, limits: Limits | None = None, token: str | None = None) -> Starlette:
+    """The ASGI app. Without `engine` it holds the models itself and loads the default pair in the background.
 
-
-def app(engine: LocalEngine | None = None, limits: Limits | None = None) -> Starlette:
-    """The ASGI app. Without `engine` it holds the models itself and loads the default pair in the background."""
+    Whoever comes in has to show `token`; None takes `LABKIT_ENGINE_TOKEN`, and "" lets everybody in.
+    """
     limits = limits or Limits.from_environment()
-    house = House(engine or LocalEngine(limits=limits), limits)
+    house = House(engine or LocalEngine(limits=limits), limits, door.token(token))
 
     @contextlib.asynccontextmanager
     async def life(_: Starlette):
@@ -248,15 +255,17 @@ def app(engine: LocalEngine | None = None, limits: Limits | None = None) -> Star
 
 
 def config(application: Starlette, limits: Limits) -> uvicorn.Config:
-    """How uvicorn runs the app: one process, msgpack uncompressed, frames bounded."""
+    """How uvicorn runs the app: one process, msgpack uncompressed, frames and connections bounded."""
     return uvicorn.Config(
         application,
-        ws="websockets-sansio",
+        http=Hall,
+        ws=Line,
+        limit_concurrency=limits.max_visitors + STRANGERS,
         ws_per_message_deflate=False,
         ws_max_size=limits.max_frame_bytes,
         ws_ping_interval=PING_SECONDS,
         ws_ping_timeout=PONG_SECONDS,
-        log_level=logging.WARNING,
+        log_level=logging.ERROR,  # its warnings tell what strangers send, as often as they send it
         timeout_graceful_shutdown=2,
     )
 
@@ -278,13 +287,21 @@ def listen(host: str, port: int) -> socket.socket:
     return listening
 
 
-def main(host: str = "127.0.0.1", port: int = 8765, limits: Limits | None = None) -> None:
-    """Serve until Ctrl-C. Port 0 takes a free one; the address is printed. Raises `EngineError` on a taken port."""
-    limits = limits or Limits.from_environment()
+def main(
+    host: str = "127.0.0.1",
+    port: int = 8765,
+    limits: Limits | None = None,
+    token: str | None = None,
+    open_to_all: bool = False,
+) -> None:
+    """Serve until Ctrl-C. Port 0 takes a free one; the address is printed.
+
+    `token` as in `app`. Raises `EngineError` on a taken port, and beyond this machine on no token unless `open_to_all`.
+    """
+    limits, token = limits or Limits.from_environment(), door.token(token)
+    door.check_guarded(host, token, open_to_all)
     with listen(host, port) as listening:
         shown = f"[{host}]" if ":" in host else host
         print(f"labkit engine: ws://{shown}:{listening.getsockname()[1]}{PATH}", flush=True)
-        if host not in LOOPBACK:
-            print("labkit engine: whoever reaches this address can use it, keep it inside your network.", flush=True)
         with contextlib.suppress(KeyboardInterrupt):
-            uvicorn.Server(config(app(limits=limits), limits)).run(sockets=[listening])
+            uvicorn.Server(config(app(limits=limits, token=token), limits)).run(sockets=[listening])

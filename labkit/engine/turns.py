@@ -25,13 +25,14 @@ class Turns:
     machine would cost more than the step.
     """
 
-    def __init__(self, thread: ThreadPoolExecutor, name: str, events: Iterator[Event], freed: Callable[[Turns], None]):
-        self._thread, self._name, self._events, self._freed = thread, name, events, freed
+    def __init__(self, thread: ThreadPoolExecutor, name: str, events: Iterator[Event], tell: Callable[[Turns], None]):
+        self._thread, self._name, self._events, self._tell = thread, name, events, tell
         self._loop = asyncio.get_running_loop()
         self._arrived: asyncio.Queue[Event | LabError | None] = asyncio.Queue()
         self._lock = threading.Lock()  # the loop grants and closes, the thread computes
         self._credit = 0
         self._queued = self._over = False
+        self.freed = False  # are the caches gone?
 
     def grant(self, credit: int) -> None:
         """Let `credit` more events be computed. Raises `EngineError` when the engine was closed."""
@@ -63,7 +64,7 @@ class Turns:
         return self._queued
 
     def close(self) -> None:
-        """Stop at once; `freed(self)` is called in the thread when the caches are gone, after a step under way."""
+        """Stop at once; `tell(self)` is called in the thread when the caches are gone, after a step under way."""
         with self._lock:
             self._over = True
         with contextlib.suppress(RuntimeError):  # the engine was closed meanwhile
@@ -72,7 +73,7 @@ class Turns:
     def _turn(self) -> None:
         if self._over:
             return
-        event = guarded(f"a step of {self._name!r}", lambda: next(self._events, None))
+        event = guarded(f"a step of {self._name!r:.60}", lambda: next(self._events, None))
         with self._lock:
             self._credit -= 1
             self._over = self._over or event is None or isinstance(event, LabError)
@@ -85,7 +86,8 @@ class Turns:
 
     def _free(self) -> None:
         guarded("the end of a run", self._events.close)  # here, since a generator must end in the thread that runs it
-        self._freed(self)
+        self.freed = True
+        self._tell(self)
 
 
 class OutOfMemory(EngineError):

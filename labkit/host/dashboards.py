@@ -20,13 +20,14 @@ from pathlib import Path
 sys.modules.setdefault("rfc3987_syntax", None)
 
 from tornado.ioloop import IOLoop  # noqa: E402
-from tornado.web import HTTPError, RedirectHandler  # noqa: E402
+from tornado.web import ErrorHandler, HTTPError, RedirectHandler  # noqa: E402
 from tornado.websocket import WebSocketClosedError  # noqa: E402
 from traitlets import Integer, Unicode  # noqa: E402
 from traitlets.config import Config  # noqa: E402
 from voila.app import Voila  # noqa: E402
 from voila.shutdown_kernel_handler import VoilaShutdownKernelHandler  # noqa: E402
 from voila.tornado.handler import TornadoVoilaHandler  # noqa: E402
+from voila.tornado.kernel_websocket_handler import VoilaKernelWebsocketHandler  # noqa: E402
 
 from labkit.host.door import AskForWord, Door, Page  # noqa: E402
 from labkit.host.kernels import PatientKernelManager, PromptConnection  # noqa: E402
@@ -34,6 +35,10 @@ from labkit.host.lesson import TEACHER  # noqa: E402
 
 WELCOME = "00_welcome.ipynb"
 AT_ONCE = 4  # kernels of a class started at the same time
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+# Paths that no page asks for, and that Voila's own handlers fail at instead of refusing: climbing, a zero byte, endless names.
+ODD = r"(?i).*(?:\.\.|%2e%2e|%00|.{1000}).*"
+TEMPLATES = "labkit|lab|base"
 WARM_UP = 4.0  # seconds after the start, and after a warm kernel was taken: first the page that somebody waits for
 CULL_EVERY = 120  # seconds; long against the time a page takes to load
 CULL_AFTER = 1200  # seconds without a connected page
@@ -52,6 +57,21 @@ class Goodbye(VoilaShutdownKernelHandler):
         """Voila's pages get no such cookie, so the stock handler refuses them all; who knows a kernel's id has its page."""
 
 
+class Channels(VoilaKernelWebsocketHandler):
+    """A page's socket to its kernel."""
+
+    async def get(self, kernel_id):
+        """Open it, unless the page was closed meanwhile, which the stock handler takes for an error of its own."""
+        try:
+            await super().get(kernel_id)
+        except AttributeError:
+            if self.connection is not None:
+                raise
+
+
+OURS = {TornadoVoilaHandler: Page, VoilaKernelWebsocketHandler: Channels}  # in the place of Voila's own
+
+
 class Dashboards(Voila):
     """Voila whose root is the first page instead of a list of files, and which warms its kernels after that page."""
 
@@ -63,12 +83,15 @@ class Dashboards(Voila):
     def init_handlers(self):
         """The stock handlers behind ours."""
         first = {"url": f"{self.base_url}voila/render/{self.first}", "permanent": False}
+        nothing = {"status_code": 404}
         ours = [
+            (ODD, ErrorHandler, nothing),
+            (f"{self.server_url}voila/templates/(?!(?:{TEMPLATES})/).*", ErrorHandler, nothing),
             (self.server_url, RedirectHandler, first),
             (f"{self.server_url}voila/api/shutdown/(.*)", Goodbye),
             (f"{self.server_url}login", AskForWord),  # Voila has it at the root only, wherever it is served
         ]
-        stock = [(rule[0], Page if rule[1] is TornadoVoilaHandler else rule[1], *rule[2:]) for rule in super().init_handlers()]
+        stock = [(rule[0], OURS.get(rule[1], rule[1]), *rule[2:]) for rule in super().init_handlers()]
         return [*ours, *stock]
 
     def listen(self):
@@ -79,6 +102,8 @@ class Dashboards(Voila):
     def warm(self):
         """Fill the pools of all dashboards; notebooks of your own beside them get none."""
         dashboards = [path.name for path in sorted(Path(self.root_dir).glob("[0-9][0-9]_*.ipynb"))]
+        if not self.expected:
+            dashboards = [name for name in dashboards if name != TEACHER]
         pools = {name: {"pool_size": self.pool} for name in dashboards}
         self.kernel_manager.kernel_pools_config = {"default": {"pool_size": 0}, **pools}
         for name in dashboards:
@@ -130,6 +155,8 @@ def settings(
         port=port,
         port_retries=0,
         root_dir=str(notebooks),
+        # without a word at the door a page of another site could come in under its own name, turned to this machine's address
+        tornado_settings={"allow_remote_access": bool(token) or host not in LOOPBACK},
         open_browser=False,
         pool=pool,
         log_level="ERROR",  # its warnings say that a notebook is not trusted, which here means nothing

@@ -17,7 +17,7 @@ PLAIN = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <meta name="color-scheme" content="light dark"><title>Token Lab</title>{head}
 <style>
-body {{ font: 17px/1.5 system-ui, sans-serif; display: grid; place-content: center; min-height: 90vh; margin: 0; padding: 0 20px; }}
+body {{ font: 17px/1.5 system-ui, sans-serif; display: grid; place-content: center; min-height: 90vh; margin: 0 20px; }}
 main {{ max-width: 34rem; }}
 input, button {{ font: inherit; padding: .4em .7em; }}
 </style>
@@ -52,6 +52,7 @@ class Page(TornadoVoilaHandler):
     async def get(self, path=None):
         """The page, or one sentence that says why not and asks again by itself."""
         name = (self.notebook_path or path or "").strip("/")
+        await self.kernel_manager.make_room()
         if refusal := self.kernel_manager.refusal(self.current_user.username, name):
             self.set_status(503)
             self.set_header("Retry-After", str(RETRY_AFTER))

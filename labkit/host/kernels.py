@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from jupyter_server._tz import utcnow
 from jupyter_server.services.kernels.connection.channels import ZMQChannelsWebsocketConnection
 from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
 from traitlets import Integer, Unicode
 
+GONE = 60.0  # seconds without a page after which a kernel gives up its place when the lab is full
 FORGOTTEN = 3600.0  # seconds after which a kernel that no page ever connected to is taken for abandoned
 
 
@@ -75,7 +76,13 @@ class PatientKernelManager(AsyncMappingKernelManager):
         super().__init__(**traits)
         self.owners: dict[str, str] = {}  # kernel with a page: whose it is
         self._born: dict[str, float] = {}
-        self._quiet: dict[str, tuple[datetime, float]] = {}  # last activity by the date, and when that was seen by a steady clock
+        self._left: dict[str, float] = {}  # kernel whose page is gone: since when
+
+    async def make_room(self) -> None:
+        """When the lab is full, end the kernel whose page has been gone for longest, if that is a minute or more."""
+        gone = {kernel: since for kernel, since in self._left.items() if time.monotonic() - since > GONE}
+        if self.most and len(self.owners) >= self.most and gone:
+            await self.shutdown_kernel(min(gone, key=gone.get))
 
     def refusal(self, visitor: str, notebook: str) -> str:
         """Why `visitor` cannot have one more page, in a sentence; "" when there is room."""
@@ -96,30 +103,27 @@ class PatientKernelManager(AsyncMappingKernelManager):
     def notify_connect(self, kernel_id):
         """A page's socket opened."""
         self.owners.setdefault(kernel_id, "")
+        self._left.pop(kernel_id, None)
         super().notify_connect(kernel_id)
 
     def notify_disconnect(self, kernel_id):
-        """A page's socket closed."""
-        if kernel_id in self._kernels:
-            self._kernels[kernel_id].last_activity = utcnow()
+        """A page's socket closed; the network may bring it back."""
         super().notify_disconnect(kernel_id)
+        if not self._kernel_connections.get(kernel_id):
+            self._left[kernel_id] = time.monotonic()
 
     def remove_kernel(self, kernel_id):
         """The kernel is gone, and with it what was known of it."""
         self.owners.pop(kernel_id, None)
         self._born.pop(kernel_id, None)
-        self._quiet.pop(kernel_id, None)
+        self._left.pop(kernel_id, None)
         return super().remove_kernel(kernel_id)
 
     async def cull_kernel_if_idle(self, kernel_id):
         """End the kernel when it is idle for too long and somebody had met it."""
         now = time.monotonic()
         born = self._born.setdefault(kernel_id, now)
-        kernel = self._kernels[kernel_id]
-        seen, since = self._quiet.get(kernel_id, (None, now))
-        if kernel.last_activity != seen:
-            since = now
-        kernel.last_activity = utcnow() - timedelta(seconds=now - since)  # the stock manager reckons with today's date
-        self._quiet[kernel_id] = kernel.last_activity, since
+        gone = now - self._left.get(kernel_id, born)
+        self._kernels[kernel_id].last_activity = utcnow() - timedelta(seconds=gone)  # the stock manager reckons with the date
         if kernel_id in self.owners or now - born > FORGOTTEN:
             await super().cull_kernel_if_idle(kernel_id)

@@ -9,13 +9,15 @@ from torch import Tensor
 
 from labkit.errors import KnobError, ModelError, PromptError
 from labkit.lm import Session
-from labkit.methods import build_law
+from labkit.methods import build_law, check_seed
 from labkit.models import Pair
 from labkit.speculative.variants import VARIANTS, Place
 from labkit.trace import Setting
 
 MOST_DRAWS = 20_000  # in one call; the page asks again and adds up
 MOST_DRAFTS = 8
+COOLEST, HOTTEST = 0.1, 10.0  # of the draft, against the target's temperature
+MOST_COUNTED = 2**53  # floats count no further
 SHOWN = 8  # tokens named; the others are counted together
 
 
@@ -74,7 +76,7 @@ def check(
     draws: int = 2_000,
     seed: int = 0,
     temperature: float = 1.0,
-    transforms: list = (),
+    transforms: list[Setting] = (),
     heat: float = 1.0,
     drafts: int = 2,
     counts: dict[int, int] | None = None,
@@ -85,25 +87,27 @@ def check(
     what the rest holds, `draws` so far, `counts` so far, and the chi-square test (see `chi_square`): `chi_square`, `df`,
     `p_value`, and `limit`, the 5 % line. By formula, without drawing: `distance`, the total variation (0 to 1) between the
     variant's own law and the exact one, and `power`, the chance that MOST_DRAWS draws show it. Raises `KnobError` on an unknown
-    variant, too many draws or drafts, or counts that no earlier call gave, `ModelError` without a draft.
+    variant, too many draws or drafts, a heat out of range, or counts that no earlier call gave, `ModelError` without a draft.
     """
     from scipy.stats import chi2  # 0.3 s of import, for this question only
 
     if variant not in VARIANTS:
-        raise KnobError(f"There is no verifier {variant!r} to check: choose one of {', '.join(VARIANTS)}.")
+        raise KnobError(f"There is no verifier {variant!r:.60} to check: choose one of {', '.join(VARIANTS)}.")
     if not 1 <= draws <= MOST_DRAWS:
         raise KnobError(f"{draws} draws are asked for: choose 1 to {MOST_DRAWS:,} at a time.")
     if not 1 <= drafts <= MOST_DRAFTS:
         raise KnobError(f"{drafts} drafts are asked for: choose 1 to {MOST_DRAFTS}.")
+    if not COOLEST <= heat <= HOTTEST:
+        raise KnobError(f"The draft's heat is {heat!r}: choose a factor from {COOLEST:g} to {HOTTEST:g}.")
+    check_seed(seed)
     if pair.draft is None:
         raise ModelError("Checking a verifier needs a draft model: choose a draft.")
     if not ids or len(ids) > pair.target.context:
         raise PromptError(f"The context has {len(ids):,} tokens: give 1 to {pair.target.context:,}.")
-    transforms = [Setting(**item) if isinstance(item, dict) else item for item in transforms]
     place = place_at(pair, ids, temperature, transforms, heat, drafts)
     rng = torch.Generator().manual_seed(seed)
     counts = {int(token): int(count) for token, count in (counts or {}).items()}
-    if any(not 0 <= token < pair.target.vocabulary or count < 0 for token, count in counts.items()):
+    if any(not 0 <= token < pair.target.vocabulary or not 0 <= count < MOST_COUNTED for token, count in counts.items()):
         raise KnobError("The counts are not those of an earlier answer: begin again without them.")
     tried = VARIANTS[variant]
     for _ in range(draws):

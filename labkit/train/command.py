@@ -413,9 +413,11 @@ def mdm_lists(
     device: Device = "cpu",
     threads: Threads = None,
     seed: Seed = 0,
+    from_shipped: Annotated[bool, typer.Option(help="Go on from the part that is there; --steps counts its own too.")] = False,
 ) -> None:
     """Train the masked-diffusion model of small problems whose answers are all known (P132); a stopped run goes on."""
     from labkit.train.mdm_lists import train_lists
 
     with refusals():
-        typer.echo(f"written: {train_lists(steps, device=device, threads=threads, seed=seed, report=typer.echo)}")
+        choices = {"device": device, "threads": threads, "seed": seed, "from_shipped": from_shipped}
+        typer.echo(f"written: {train_lists(steps, **choices, report=typer.echo)}")

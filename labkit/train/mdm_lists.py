@@ -1,9 +1,10 @@
 """Masked diffusion of lists (`mdm-lists`): a model of 0.8 M parameters, taught problems whose answers are all known (P132).
 
-Fresh problems for ever, all tasks and sizes mixed; the problem is never masked. Of each answer a number of tokens between one and
-all is hidden, each number as often: what t ~ U(0, 1) and independent masks come to, without the draws that hide nothing. The loss
-is an answer's mean over its hidden tokens. So the floor is known: a model that knew every conditional would come to H(Y|X) / |Y|,
-the logarithm of the number of right answers over their length. Unshifted, from random weights. See `labkit.diffusion.lists`.
+Fresh problems for ever, all tasks and sizes mixed, a task the oftener the further it was found above its floor (`shares`); the
+problem is never masked. Of each answer a number of tokens between one and all is hidden, each number as often: what t ~ U(0, 1)
+and independent masks come to, without the draws that hide nothing. The loss is an answer's mean over its hidden tokens. So the
+floor is known: a model that knew every conditional would come to H(Y|X) / |Y|, the logarithm of the number of right answers over
+their length. Unshifted, from random weights. See `labkit.diffusion.lists`.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ STEPS = 3000
 GROUPS, ROWS = 8, 32  # forwards of a step, and the problems of each: their answers are equally long
 RATE = 2e-3  # of Muon and AdamW alike; rises over WARMUP steps, falls over the last DECAY of the run
 WARMUP, DECAY = 100, 0.5
-SAVE_EVERY = 100  # steps
+SAVE_EVERY = 100  # steps; the tasks' shares are set anew as often
+LEAST_GAP = 0.01  # nats: a task nearer to its floor is drawn as if it were this far, so that none is forgotten
 TESTS = 16  # held-out problems of each task and size
 HELD_OUT = 2**40  # the seed of what is tested; training counts up from its own
 
@@ -47,11 +49,20 @@ PAIRS = [(task, n) for task in TASKS for n in range(LEAST, MOST + 1)]
 LENGTHS = [length(draw(task, n, Random(0))[0]) for task, n in PAIRS]
 
 
-def problems(rows: int, rng: Random) -> Tensor:  # int64 [rows, HEAD + answer]
-    """Problems with one of their answers each, all of one length; over many calls every task and size comes as often."""
-    wanted = rng.choice(LENGTHS)
-    fitting = [pair for pair, size in zip(PAIRS, LENGTHS) if size == wanted]
-    drawn = [draw(*rng.choice(fitting), rng) for _ in range(rows)]
+def shares(above: dict[str, float]) -> list[float]:
+    """How often each of PAIRS is drawn, relative to the others: as the root of its task's gap to the floor (nats), sizes alike.
+
+    The root, because evenly the one task that needs ten times the problems never gets them, and by the gap itself it would take
+    them all. A task that was not measured has LEAST_GAP.
+    """
+    return [math.sqrt(max(above.get(task, 0.0), LEAST_GAP)) for task, _ in PAIRS]
+
+
+def problems(rows: int, rng: Random, weights: list[float]) -> Tensor:  # int64 [rows, HEAD + answer]
+    """Problems with one of their answers each, all of one length; over many calls each of PAIRS comes as its weight says."""
+    wanted = rng.choices(LENGTHS, weights)[0]
+    fitting, theirs = zip(*[(pair, weight) for pair, size, weight in zip(PAIRS, LENGTHS, weights) if size == wanted])
+    drawn = [draw(*pair, rng) for pair in rng.choices(fitting, theirs, k=rows)]
     return torch.tensor([[*problem, *answer] for problem, answer in drawn])
 
 
@@ -75,6 +86,9 @@ def loss_of(model: LlamaForCausalLM, ids: Tensor, hidden: Tensor) -> Tensor:
     return each.sum(1) / hidden.sum(1)
 
 
+KEPT = ("done", "seconds", "curve", "plans", "begun", "leaning")  # of a run, from one start of the trainer to the next
+
+
 class ListTrainer:
     """One run: model, optimizers, place in the plan. `step()` does one optimizer step."""
 
@@ -83,6 +97,8 @@ class ListTrainer:
         self.steps, self.seed, self.device = steps, seed, torch.device(device)
         self.done, self.loss, self.seconds, self.curve = 0, None, 0.0, []
         self.plans = [[0, steps]]  # from which step on the run was to have how many
+        self.begun = 0  # the step that the optimizers are new at
+        self.leaning = SAVE_EVERY  # the step from which on the tasks were drawn by their gaps, not evenly
         self.model = open_llama(LlamaConfig(**SHAPE))
         for layer in self.model.model.layers:  # every block begins as the identity
             nn.init.zeros_(layer.self_attn.o_proj.weight)
@@ -95,15 +111,16 @@ class ListTrainer:
         """One optimizer step on the next problems."""
         began = time.process_time()
         draws, rng = Random(self.seed * 1_000_003 + self.done), torch.Generator().manual_seed(self.seed * 1_000_003 + self.done)
+        weights = shares(self.curve[-1]["above"] if self.curve else {})
         total = 0.0
         for _ in range(GROUPS):
-            ids = problems(ROWS, draws)
+            ids = problems(ROWS, draws, weights)
             hidden = covered(ROWS, ids.shape[1] - HEAD, rng)
             with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
                 loss = loss_of(self.model, ids.to(self.device), hidden.to(self.device)).mean() / GROUPS
             loss.backward()
             total += loss.item()
-        rate = RATE * min(1.0, (self.done + 1) / WARMUP, (self.steps - self.done) / (DECAY * self.steps))
+        rate = RATE * min(1.0, (self.done - self.begun + 1) / WARMUP, (self.steps - self.done) / (DECAY * self.steps))
         descend(self.model, self.optimizers, rate)
         self.loss = total if self.loss is None else 0.98 * self.loss + 0.02 * total
         self.done += 1
@@ -111,14 +128,29 @@ class ListTrainer:
 
     def save(self, folder: Path) -> None:
         """Write a checkpoint to go on from."""
-        kept = ("seed", "done", "loss", "seconds", "curve", "plans")
-        save_checkpoint(folder, self.model, self.optimizers, {name: getattr(self, name) for name in kept})
+        save_checkpoint(folder, self.model, self.optimizers, {name: getattr(self, name) for name in ("seed", "loss", *KEPT)})
 
     def resume(self, folder: Path) -> None:
         """Go on from a checkpoint; a new number of steps may be given. Raises ValueError when it holds none."""
         state = read_state(folder)
         load_checkpoint(folder, self.model, self.optimizers)
-        for name in ("done", "loss", "seconds", "curve", "plans"):
+        self.loss = state["loss"]
+        self._take(state)
+
+    def go_on_from(self, folder: Path) -> None:
+        """Go on from the part in `folder`: its weights and its place in the plan, with new optimizers, warmed up again.
+
+        Raises `ModelError` when there is no such part.
+        """
+        about, stored = parts.figures(NAME, folder), parts.load_alone(NAME, self.device, folder)
+        with torch.no_grad():
+            for name, weight in self.model.named_parameters():
+                weight.copy_(stored[name])
+        done = about["steps"]
+        self._take({"leaning": done} | about | {"done": done, "begun": done, "seconds": about["cpu_seconds"]})
+
+    def _take(self, state: dict) -> None:
+        for name in KEPT:
             setattr(self, name, state[name])
         if self.plans[-1][1] != self.steps:
             self.plans.append([self.done, self.steps])
@@ -148,12 +180,14 @@ def train_lists(
     device: str = "cpu",
     threads: int | None = None,
     seed: int = 0,
+    from_shipped: bool = False,
     folder: Path = parts.FOLDER,
     report: Callable[[str], None] = print,
 ) -> Path:
     """Train `mdm-lists`, measure it and write it as a part; its file. A run that was stopped goes on where it was.
 
-    Raises ValueError for bad choices.
+    `from_shipped`: where there is no such run, go on from the part in `folder`, to `steps` in all, with new optimizers.
+    Raises ValueError for bad choices, `ModelError` when that part is missing.
     """
     if steps < WARMUP:
         raise ValueError(f"{steps} steps are asked for: give at least {WARMUP}")
@@ -163,6 +197,10 @@ def train_lists(
     run, place = ListTrainer(steps, seed, device), cache_folder() / f"{NAME}-{seed}"
     if (place / "state.json").is_file():
         run.resume(place)
+    elif from_shipped:
+        run.go_on_from(folder)
+        if run.done >= steps:
+            raise ValueError(f"{steps} steps are asked for in all, and the part has had {run.done} of them: give more")
     while run.done < steps:
         run.step()
         if run.done % SAVE_EVERY == 0 or run.done == steps:
@@ -182,7 +220,7 @@ def publish(run: ListTrainer, folder: Path) -> Path:
     about |= {
         "parameters": sum(tensor.numel() for tensor in made.values()), "steps": run.steps, "problems": run.steps * GROUPS * ROWS,
         "seed": run.seed, "cpu_seconds": round(run.seconds), "torch": torch.__version__, "tests": TESTS,
-        "plans": run.plans,
+        "plans": run.plans, "leaning": run.leaning,
     }  # fmt: skip
     parts.save(NAME, made, parts.ALONE, about, folder)
     model = assembled(about, parts.load_alone(NAME, torch.device("cpu"), folder)).module
@@ -201,6 +239,8 @@ def summary(about: dict) -> str:
     return (
         f"A masked-diffusion model of its own ({about['parameters'] / 1e6:.2f} M parameters) that answers problems on lists, "
         f"squares, dominoes, sums and brackets (P132); {about['problems'] / 1e3:,.0f} thousand problems, "
-        f"{about['cpu_seconds'] / 60:.0f} minutes of one CPU thread. Held-out loss within 0.03 nats a token of its floor "
+        f"{about['cpu_seconds'] / 60:.0f} minutes of one CPU thread, "
+        f"from step {about['leaning']:,} of {about['steps']:,} on the tasks drawn by the root of their gap to the floor. "
+        f"Held-out loss within 0.03 nats a token of its floor "
         f"H(Y|X)/|Y| in {len(within)} of {len(above)} tasks" + (f"; above it: {others}." if others else ".")
     )

@@ -10,9 +10,13 @@ from pathlib import Path
 
 COMMENTS = re.compile(r"^ *(?://[^\n]*|/\*\*.*?\*/ *)$", re.DOTALL | re.MULTILINE)  # on lines of their own only
 HERE = Path(__file__).parent
-ENTRANCES = ("bench", "ribbon", "welcome")  # the files that end in `export default`, one a widget
-NEEDS = {"welcome": ("marks", "looks"), "ribbon": ("knobs", "line", "looks", "marks", "panel")}  # of the bench's files
-OWN = {"ribbon": "65-ribbon", "welcome": "75-welcome"}  # style sheets that one widget alone needs
+ENTRANCES = ("bench", "ribbon", "teacher_page", "welcome")  # the files that end in `export default`, one a widget
+NEEDS = {  # of the bench's files
+    "ribbon": ("knobs", "line", "looks", "marks", "panel"),
+    "teacher_page": ("line", "looks", "marks", "panel"),
+    "welcome": ("marks", "looks"),
+}
+OWN = {"ribbon": "65-ribbon", "teacher_page": "76-teacher", "welcome": "75-welcome"}  # style sheets that one widget alone needs
 LOADER = """
 const packed = Uint8Array.from(atob("{packed}"), (letter) => letter.charCodeAt(0));
 const text = await new Response(new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"))).text();

@@ -93,7 +93,7 @@ class Bench(anywidget.AnyWidget):
         connect = engines.shared if engine is None else lambda: engine
         request = trace.opening.request if trace else request
         measure = page in ("draft_trees", "decode")
-        audience = type(self) is Bench  # a second bench of a page leaves what the teacher shows to the first
+        audience = not self.under  # a second bench of a page leaves what the teacher shows to the first
         self._drive = Drive(
             request, connect, self._publish, autorun=autorun, trace=trace, measure=measure, audience=audience
         )

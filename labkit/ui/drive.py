@@ -167,8 +167,8 @@ class Drive(Company):
         the plain one: once, and again when it has doubled or ended.
         """
         lane = self.lanes[0]
-        if lane.trace is None or lane.error or not lane.tokens or lane.request.method == "plain":
-            return
+        if lane.trace is None or lane.trace.is_packed or lane.error or not lane.tokens or lane.request.method == "plain":
+            return  # of a long trace nobody waits for the end of another run
         if len(lane.trace.opening.prompt_ids) > LONG_PROMPT:
             return
         asked, steps = lane.trace.opening.request, len(lane.trace.steps)

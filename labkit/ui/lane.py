@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import pairwise
 from typing import Any, AsyncIterator
 
 import msgspec
@@ -11,6 +12,7 @@ from labkit.errors import EngineError, KnobError, LabError, ModelError, PromptEr
 from labkit.trace import Belief, Closing, Event, Opening, Request, Step, Trace
 
 PANEL_OF = {PromptError: "prompt", KnobError: "knobs", ModelError: "knobs", TraceError: "take", EngineError: "hero"}
+MESSAGE = 2**20  # bytes of packed steps in one message: a tenth of a second's work for the page
 
 
 class Lane:
@@ -130,12 +132,29 @@ class Lane:
             if self.sent < 0:
                 fields["opening"] = plain(self.trace.opening, laws)
                 self.sent = 0
+                if self.trace.is_packed:  # the page fetches the blocks, as fast as it can open them
+                    self.sent = fields["far"] = len(self.trace.steps) - len(self.trace.steps.tail)
             fields["first"] = self.sent
             fields["steps"] = [plain(step, laws) for step in self.trace.steps[self.sent :]]
             self.sent = len(self.trace.steps)
             if self.trace.closing:
                 fields["closing"] = plain(self.trace.closing, laws)
         return fields, laws
+
+    def blocks(self, first: int) -> tuple[dict[str, Any], list[bytes]]:
+        """Packed steps from block `first` on, as many as one message may hold, and how many steps each block has.
+
+        Raises `LabError` when there are none.
+        """
+        steps = self.trace.steps if self.trace and self.trace.is_packed else None
+        if steps is None or not 0 <= first < len(steps.blocks):
+            raise LabError("The page asked for steps that the trace does not have: reload the page.")
+        upto, size = first, 0
+        while upto < len(steps.blocks) and size < MESSAGE:
+            size += len(steps.blocks[upto])
+            upto += 1
+        starts = [0, *steps.ends][first : upto + 1]
+        return {"counts": [end - start for start, end in pairwise(starts)]}, steps.blocks[first:upto]
 
     def whole(self) -> tuple[dict[str, Any], list[bytes]]:
         """Everything, for a fresh page."""

@@ -5,14 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-import anywidget
 import msgspec
 
-from labkit import engine as engines
 from labkit.errors import LabError
 from labkit.ui import assets
-from labkit.ui.desk import Desk
-from labkit.ui.lane import sentence
+from labkit.ui.asked import Asked
 
 TEXT = """def to_fahrenheit(celsius): return celsius * 9 / 5 + 32  # don't round 1234567
 Seoul is 서울, peace is שלום and سلام, a family 👨‍👩‍👧 costs €9.50"""
@@ -20,7 +17,7 @@ ROWS = ("characters", ("bpe", {"size": 512}), ("bpe", {"size": 4096}), "wordpiec
 ASKED = ("segmenters", "cuts", "undo")  # questions for the engine
 
 
-class Ribbon(anywidget.AnyWidget):
+class Ribbon(Asked):
     """One row a segmenter. `rows` are names, or pairs of a name and its knobs; `reference` is the row that F1 is measured by.
 
     `ribbon.cuts` holds, by row, where the tokens of the text last shown begin (in bytes), once a page has asked for them.
@@ -29,47 +26,32 @@ class Ribbon(anywidget.AnyWidget):
     _esm = assets.module("ribbon")
 
     def __init__(self, text: str = TEXT, rows: Any = ROWS, *, reference: str = "words", engine: Any = None):
-        super().__init__()
+        super().__init__(engine)
         self._start = {
             "text": text,
             "rows": [{"name": row, "knobs": {}} if isinstance(row, str) else {"name": row[0], "knobs": row[1]} for row in rows],
             "reference": reference,
         }
         self.cuts: dict[str, list[int]] = {}
-        self._engine, self._desk = engine, Desk()
-        self.on_msg(self._hear)
 
-    def _hear(self, _widget: Any, message: Any, _buffers: list[Any]) -> None:
-        """Callbacks never work: they leave the question to a task."""
-        if isinstance(message, dict) and "ask" in message:
-            self._desk.call(self._answer(message))
-
-    async def _answer(self, message: dict[str, Any]) -> None:
-        try:
-            told = await self._told(message)
-        except Exception as error:  # the page shows one sentence, whatever it was
-            told = {"error": sentence(error)}
-        self.send({"kind": "answer", "id": message.get("id")}, [msgspec.json.encode(told)])
-
-    async def _told(self, message: dict[str, Any]) -> dict[str, Any]:
+    async def _told(self, message: dict[str, Any], buffers: list[bytes]) -> dict[str, Any]:
         what = message["ask"]
         if what == "start":
             return self._start
         if what not in ASKED:
             raise LabError(f"The page asked for {what!r}, which the lab does not know: reload the page.")
-        self._engine = self._engine or engines.shared()
         question = {name: value for name, value in message.items() if name not in ("ask", "id")}
         if what == "cuts":  # of all rows at once
             rows = question["rows"]
             return {"cuts": await asyncio.gather(*(self._cut({"text": question["text"], **row}) for row in rows))}
-        told = await self._engine.look(what, **question)
+        told = await self.engine.look(what, **question)
         if what == "segmenters":
-            told["models"] = msgspec.to_builtins(await self._engine.models(), str_keys=True)
+            told["models"] = msgspec.to_builtins(await self.engine.models(), str_keys=True)
         return told
 
     async def _cut(self, question: dict[str, Any]) -> dict[str, Any]:
         try:
-            told = await self._engine.look("cut", **question)
+            told = await self.engine.look("cut", **question)
         except LabError as error:
             return {"error": str(error)}
         row = [question.get("target") or question["name"], *question.get("knobs", {}).values()]

@@ -31,7 +31,9 @@ async def answer(drive: Drive, page: str, message: dict[str, Any]) -> tuple[dict
     if what == "save":
         if lane.trace is None:
             raise LabError("There is nothing to save yet: press Step or Run first.")
-        return {}, [lane.trace.dumps()]
+        return {}, [lane.trace.pack() if lane.trace.is_packed else lane.trace.dumps()]
+    if what == "blocks":
+        return lane.blocks(int(question.get("first", -1)))
     if what == "code":
         return {"code": code(page, lane.answered or lane.request, len(lane.trace.steps) if lane.trace else 0)}, []
     if what == "figure":

@@ -10,7 +10,9 @@ wants in CSS pixels.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import inspect
 import pkgutil
 from typing import Any, Callable, Iterator, Mapping
 
@@ -62,16 +64,23 @@ def figure(name: str, traces: list[Trace | None], lane: int = 0, upto: int | Non
     trace = traces[lane] if 0 <= lane < len(traces) else None
     if trace is None:
         raise LabError("There is nothing to draw yet: press Step or Run first.")
-    try:
+    if unknown := options.keys() - inspect.signature(draw).parameters.keys():
+        raise LabError(f"The view {name!r} does not know the option {min(unknown)!r:.60}: leave it out.")
+    with careful(name):
         return draw(trace, upto, **options).to_json()
+
+
+@contextlib.contextmanager
+def careful(name: str) -> Iterator[None]:
+    """Around the drawing of the view `name`: whatever a damaged trace or an odd option makes of it is one `LabError`."""
+    try:
+        yield
+    except LabError:
+        raise
     except KeyError:
-        raise not_its_own(name) from None
-    except TypeError:
-        raise LabError(
-            f"The view {name!r} does not know one of the options {', '.join(options)}: leave it out."
-        ) from None
-
-
-def not_its_own(name: str) -> LabError:
-    """What is said when a view looks for notes that the trace's method does not write."""
-    return LabError(f"The view {name!r} draws the notes of another method: choose one that belongs to this trace.")
+        problem = f"The view {name!r} draws the notes of another method: choose one that belongs to this trace."
+        raise LabError(problem) from None
+    except Exception as trouble:  # notes are whatever the file says: any value in any place
+        kind = type(trouble).__name__
+        problem = f"The view {name!r} cannot draw this ({kind}): choose another view or option, or a trace as the lab saved it."
+        raise LabError(problem) from trouble

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import plotly.graph_objects as go
 
 from labkit.trace import Trace
-from labkit.views import view
+from labkit.views import careful, view
 from labkit.views.text import shown
 
 
@@ -22,16 +22,18 @@ class Table(NamedTuple):
 
 
 def table(name: str, trace: Trace, upto: int | None = None, **options: Any) -> Table:
-    """What view `name` draws, as a table: its module's own, or the figure's numbers. Raises `LabError` on an unknown view."""
+    """What view `name` draws, as a table: its module's own, or the figure's numbers. Raises `LabError` on an unknown view, and as
+    `views.careful` does."""
     module = importlib.import_module(view(name).__module__)
-    if not hasattr(module, "rows"):
-        return of_figure(view(name)(trace, upto, **options))
-    rows = module.rows(trace, upto, **options)
-    token = module.COLUMNS.index("token") if "token" in module.COLUMNS else -1
-    return Table(
-        module.COLUMNS,
-        [tuple(shown(cell) if place == token else cell for place, cell in enumerate(row)) for row in rows],
-    )
+    with careful(name):
+        if not hasattr(module, "rows"):
+            return of_figure(view(name)(trace, upto, **options))
+        rows = module.rows(trace, upto, **options)
+        token = module.COLUMNS.index("token") if "token" in module.COLUMNS else -1
+        return Table(
+            module.COLUMNS,
+            [tuple(shown(cell) if place == token else cell for place, cell in enumerate(row)) for row in rows],
+        )
 
 
 def of_figure(figure: go.Figure) -> Table:

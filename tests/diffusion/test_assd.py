@@ -14,7 +14,7 @@ from scipy.stats import chisquare
 from labkit.diffusion import assd
 from labkit.diffusion.asarm import PART, hidden, sight, two_stream
 from labkit.diffusion.assd import BIGRAM, NOBODY, RANDOM, RISING, SELF, Assd, Canvas, bigrams
-from labkit.errors import ModelError
+from labkit.errors import ModelError, PromptError
 from labkit.methods import build_law
 from labkit.speculative import verify
 from labkit.trace import Setting, loads
@@ -245,6 +245,58 @@ def test_a_trace_of_the_shipped_model(shipped32, traced, monkeypatch):
                     ratio = math.exp(tree.target_logprobs[node] - tree.draft_logprobs[node])
                     assert tree.thresholds[node] == pytest.approx(min(1, ratio), rel=1e-4)
         assert not any(token in shipped32.ends for token in trace.ids), "all places are filled"
+
+
+GAPS = "class Stack:\n    def __init__(self):\n        self.<|mask|><|mask|> = []\n\n    def push(<|mask|>, item):\n        self."
+
+
+def filled(trace) -> list[int]:
+    """The whole text of a trace, its gaps filled in."""
+    text = trace.opening.prompt_ids + [-1] * trace.opening.request.max_new_tokens
+    for step in trace.steps:
+        for place, token in zip(step.at, step.emitted):
+            text[len(trace.opening.prompt_ids) + place] = token
+    return text
+
+
+def test_gaps_in_a_prompt_are_filled_with_the_end_and_read_what_is_behind_them(shipped32, traced, monkeypatch):
+    """Every place once, nothing else touched; what was written has the density of one pass that sees the text on both sides."""
+    monkeypatch.setattr(assd, "SPAN", 5)  # the end takes two canvases, the gaps stand in the first
+    mask, model = shipped32.vocabulary.encode("<|mask|>")[0], assd.arm(session_over(shipped32))
+    for knobs in ({}, {"drafter": BIGRAM}, {"drafter": NOBODY}, {"order": RANDOM}):
+        trace = traced(shipped32, "assd", prompt=GAPS, temperature=1.0, max_new_tokens=8, seed=3, knobs=knobs)
+        prompt = trace.opening.prompt_ids
+        gaps = [place - len(prompt) for place, token in enumerate(prompt) if token == mask]
+        assert len(gaps) == 3
+        places = [place for step in trace.steps for place in step.at]
+        assert sorted(places) == gaps + list(range(8)) and (places == sorted(places)) == (knobs.get("order") != RANDOM)
+        assert trace.cost.target_forwards <= len(places) and loads(trace.dumps()) == trace
+        text = filled(trace)
+        assert all(one == two for one, two in zip(text, prompt) if two != mask) and mask not in text
+        logprobs = {place: belief.logprob for step in trace.steps for place, belief in zip(step.at, step.beliefs)}
+        for mine, ended in ((places[:8], 5), (places[8:], 8)):  # the two canvases
+            where = [place + len(prompt) for place in mine]
+            rows = two_stream(model, torch.tensor([text[: len(prompt) + ended]]), torch.tensor([where]))[0]
+            rows[:, sorted(shipped32.ends)] = float("-inf")
+            found = [law[text[place]].item() for place, law in zip(where, rows.log_softmax(-1))]
+            assert found == pytest.approx([logprobs[place] for place in mine], abs=2e-3)
+
+
+def session_over(pair):
+    return assd.Session(pair.target, [1], ONE, memory=pair.memory)
+
+
+def test_greedy_gaps_are_the_same_whoever_drafts(shipped64, traced):
+    texts = [
+        filled(traced(shipped64, "assd", prompt=GAPS, max_new_tokens=4, knobs=knobs))
+        for knobs in ({"drafter": NOBODY}, {"k": 2}, {"k": 16}, {"drafter": BIGRAM})
+    ]
+    assert all(text == texts[0] for text in texts)
+
+
+def test_a_gap_that_the_model_cannot_see_is_refused(shipped32, traced):
+    with pytest.raises(PromptError, match="A gap stands 200 tokens before the end of the prompt, and the model sees 124 of it"):
+        traced(shipped32, "assd", prompt="<|mask|>" + " a" * 199, max_new_tokens=4)
 
 
 def test_a_model_of_another_tokenizer_is_refused(traced):

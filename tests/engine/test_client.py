@@ -20,11 +20,11 @@ from labkit.trace import Step
 
 HEAVY = "[name for name in ('torch', 'numpy', 'pandas', 'transformers') if name in sys.modules]"
 ROOT = Path(labkit.__file__).parents[1]
-ENVIRONMENT = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{Path(__file__).parent}"}
+ENVIRONMENT = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{Path(__file__).parents[1]}"}
 
 # The server's own `main`, with the fake decoder in place of models; without them it does not wait for torch either.
 SERVER = """
-from conftest import Decoder, fake_pair
+from fake_decoder import Decoder, fake_pair
 from labkit.engine import local, server
 server.LocalEngine = lambda limits: local.LocalEngine(Decoder(0.01), fake_pair, limits)
 local._names = lambda target, draft: (target or "lab-target", draft or "lab-draft")

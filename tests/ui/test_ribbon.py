@@ -87,7 +87,7 @@ def test_what_the_engine_refuses_is_told():
     async def talk():
         ribbon, heard = Ribbon(engine=Engine()), []
         ribbon.send = lambda content, buffers: heard.append(msgspec.json.decode(buffers[0]))
-        await ribbon._answer({"ask": "undo", "piece": "61", "name": "bytes", "id": 1})
+        await ribbon._answer({"ask": "undo", "piece": "61", "name": "bytes", "id": 1}, [])
         return heard
 
     assert asyncio.run(talk()) == [{"error": "broken"}]

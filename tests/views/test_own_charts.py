@@ -30,6 +30,7 @@ LATER = {  # knobs, and steps until all of its charts have changed
     "number-chunks": ({"digits": 9, "items": 18}, 6),
     "any-order": ({"texts": 1, "room": 8}, 4),
     "unmask-race": ({"texts": 1, "room": 8}, 5),
+    "leap-agreement": ({"texts": 1, "room": 8}, 8),
     "tensorbleu": ({"texts": 2, "tokens": 8, "batch": 16}, 5),
 }
 HEAVIEST = 400_000  # characters of a figure; it crosses to the page on every step

@@ -288,3 +288,47 @@ def test_the_race(look):
     assert "has not run yet" in VIEWS["unmask_race"](trace, 1, theme=look).layout.meta["words"]
     assert "no policy" in VIEWS["unmask_race"](trace, 2, theme=look).layout.meta["words"]
     assert VIEWS["unmask_race"](trace, 0, theme=look).layout.meta["words"] == "No text yet."
+
+
+@LOOKS
+def test_the_map_of_agreement(look):
+    near, far = ["1", "2", "3", "4–5"], ["6–8", "9+"]
+    notes = {"texts": 2, "tau": 0.7, "distances": ["anchor", *near, *far, "none"], "sure": [0.0, 0.5], "done": 2, "of": 2}
+    notes["all"] = [[0, 20, 0, 0, 0, 40, 0, 4], [6, 40, 0, 0, 0, 5, 5, 0]]
+    notes["final"] = [[0, 5, 0, 0, 0, 4, 0, 1], [6, 30, 0, 0, 0, 4, 3, 0]]
+    trace = Trace(Opening(Request(method="leap-agreement"), [0]), [Step([], notes=notes)])
+    found = rows_of("leap_agreement", trace)
+    assert found[:3] == [("all", "anchor", 6, 6, 1.0), ("all", "1", 60, 35, 35 / 60), ("all", "6–8", 45, 8, 8 / 45)]
+    assert found[5:8] == [("0–0.5", "1", 20, 5, 0.25), ("0–0.5", "6–8", 40, 4, 0.1), ("0–0.5", "none", 4, 1, 0.25)]
+    figure = VIEWS["leap_agreement"](trace, theme=look)
+    assert [row[1] for row in figure.data[0].z] == [35 / 60, 0.25, 0.75]
+    assert [row[-1] for row in figure.data[0].z] == [None] * 3, "few are not coloured"
+    assert [one.text for one in figure.layout.annotations if one.x == 7] == ["25%", "25%"], "but told"
+    assert VIEWS["leap_agreement"](trace, 0, theme=look).layout.meta["words"].startswith("No text is whole yet")
+    notes["sure"] = [0.3, 0.5]
+    words = VIEWS["leap_agreement"](trace, theme=look).layout.meta["words"]
+    assert words.startswith("2 texts. One or two places from an anchor 58% of 60 guesses are final already, six and more")
+    assert "away 22% of 50;" in words
+    assert words.endswith("of those that are 0.3 to 0.7 sure 25% of 20 and 10% of 40.")
+
+
+@LOOKS
+def test_settled_answers(look):
+    runs = [
+        {"rounds": 10, "settled": 1, "exit": 3, "same": True, "right": True, "right_then": True},
+        {"rounds": 10, "settled": 6, "exit": 5, "same": False, "right": True, "right_then": False},
+        {"rounds": 20, "settled": 20, "exit": 20, "same": True, "right": False, "right_then": False},
+    ]
+    trace = Trace(Opening(Request(method="prophet-settled"), [0]), [Step([], notes={"runs": runs})])
+    assert rows_of("prophet_settled", trace)[1] == (2, 10, 6, 5, False, True, False)
+    figure = VIEWS["prophet_settled"](trace, theme=look)
+    found = series(figure)
+    assert list(found["settled"].y) == [1, 0, 0, 0, 0, 1, 0, 0, 0, 1]
+    assert list(found["Prophet stops"].y) == [0, 0, 1, 0, 1, 0, 0, 0, 0, 1]
+    assert list(zip(found["same answer"].x, found["same answer"].y)) == [(0.1, 0.3), (1.0, 1.0)]
+    assert list(zip(found["another answer"].x, found["another answer"].y)) == [(0.6, 0.5)]
+    assert figure.layout.meta["words"] == (
+        "1 of 3 answers stood after half of their rounds; Prophet stops after 50% at the median, 1 times with another answer. "
+        "Right at the end: 2; where Prophet stops: 1."
+    )
+    assert VIEWS["prophet_settled"](trace, 0, theme=look).layout.meta["words"] == "No answer yet."

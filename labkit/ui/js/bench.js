@@ -49,10 +49,13 @@ function hear(store, kind, fields, buffers) {
       Object.assign(lane, { state: news.state, error: news.error, request: wholeRequest(news.request) });
       lane.wish = lane.first = lane.request;
       if (news.opening) openLane(lane, news.opening, own);
-      for (const step of news.steps ?? []) addStep(lane, step, own);
       lane.closing = news.closing ?? null;
-      lane.at = lane.steps.length;
-      return lane;
+      const fill = () => {
+        for (const step of news.steps ?? []) addStep(lane, step, own);
+        lane.at = lane.steps.length;
+        return lane;
+      };
+      return news.far ? readLong(store, lane, news.far, fill) : fill();
     });
     store.set({ lanes, lane: 0, selected: null, sampling: samplingOf(lanes[0].wish), trouble: null, plain: null, ready: true });
   } else if (kind === "lane") {
@@ -73,9 +76,36 @@ function hear(store, kind, fields, buffers) {
   else if (kind === "error") store.set({ trouble: { action: "close", ...fields } });
 }
 
+/** An empty lane that stands for `lane` while its `total` packed steps are fetched; `fill` puts in what comes behind them. */
+function readLong(store, lane, total, fill) {
+  const stand = { ...makeLane(lane.name), request: lane.request, wish: lane.wish, first: lane.first, state: "loading", read: 0 };
+  const here = () => store.lanes.includes(stand);
+  const told = (share) => {
+    stand.read = share;
+    if (here()) store.set({ lanes: store.lanes });
+    return here();
+  };
+  const failed = (error) => {
+    Object.assign(stand, { state: "empty", read: undefined });
+    store.set({ lanes: store.lanes, trouble: { text: error.message, panel: "take", action: "close" } });
+  };
+  // Asked for when the lanes are in the store: their places are the kernel's.
+  queueMicrotask(() => fetchSteps(store, store.lanes.indexOf(stand), lane, total, told).then((whole) => {
+    if (!whole) return;
+    fill();
+    store.set({ lanes: store.lanes.map((one) => (one === stand ? lane : one)) });
+  }).catch(failed));
+  return stand;
+}
+
+/** What is in a gzipped buffer. */
+async function unpackedBytes(buffer) {
+  return new Uint8Array(await new Response(new Blob([buffer]).stream().pipeThrough(new DecompressionStream("gzip"))).arrayBuffer());
+}
+
 /** The text in a gzipped buffer. */
-function unpacked(buffer) {
-  return new Response(new Blob([buffer]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
+async function unpacked(buffer) {
+  return new TextDecoder().decode(await unpackedBytes(buffer));
 }
 
 /** Ask for what there is; further benches of a page wait until the first has been told what the engine offers. */
@@ -164,6 +194,7 @@ function render({ model, el }) {
     if (!store.guest) head.showTheme(store.theme);
     for (const part of parts) part.draw(changes);
     lanes.settle();
+    for (const panel of views) panel.view.settle?.();
     fetchPlotly();
     drawModels(store, models, alarm);
     teacher.draw(changes);

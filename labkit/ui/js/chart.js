@@ -67,12 +67,16 @@ function chartView(store, name, title = "", { words = "", height = 0, table } = 
   const followed = () => Object.fromEntries(((drawn === nameNow() && figure?.layout?.meta?.follows) || []).map((one) => [one, FOLLOWED[one]()]));
   const key = () => {
     const lane = laneNow(store);
-    return lane?.steps?.length && nameNow() ? [nameNow(), store.lane, lane.name, lane.runs, lane.at, lane.opening?.request?.seed, lane.steps[lane.at - 1]?.emitted, store.theme, sized(), JSON.stringify(followed())].join("/") : "";
+    return lane?.steps?.length && nameNow() ? [nameNow(), store.lane, lane.name, lane.runs, lane.at, lane.opening?.request?.seed, stepAt(lane)?.emitted, store.theme, sized(), JSON.stringify(followed())].join("/") : "";
   };
   const tall = () => height || figure?.layout?.meta?.height || (figure ? 232 : 140);
 
+  /** What the panel has room for beside its neighbours, where that is more. A figure laid out in pixels keeps its own height. */
+  const high = () => (figure?.layout?.meta?.sized ? tall() : Math.max(tall(), plot.clientHeight));
+
   function dress() {
     plot.style.height = `${tall()}px`;
+    plot.style.flexGrow = figure?.layout?.meta?.sized ? "0" : "";
     mark(plot, "aria-label", `${view.title} The numbers are in the table.`);
   }
 
@@ -84,7 +88,7 @@ function chartView(store, name, title = "", { words = "", height = 0, table } = 
     view.wide = Boolean(layout.meta?.wide);
     dress();
     // The panel has the title already; the figure's own is for files.
-    Object.assign(layout, { template: chartTemplate(element), title: undefined, autosize: true, height: tall(), width: plot.clientWidth || undefined });
+    Object.assign(layout, { template: chartTemplate(element), title: undefined, autosize: true, height: high(), width: plot.clientWidth || undefined });
     await library.react(plot, data, layout, { displayModeBar: false, responsive: false });
     element.dataset.drawn = String(++count);
     view.painted?.();
@@ -122,7 +126,7 @@ function chartView(store, name, title = "", { words = "", height = 0, table } = 
   whenResized(plot, (width) => {
     wide = width;
     if (sized()) update();
-    else if (figure && library) library.relayout(plot, { width });
+    else if (figure && library) library.relayout(plot, { width, height: high() });
   });
   plot.append(store.page === "study" ? html("p", { class: "quiet tl-none" }, "Nothing here yet: press Run.") : emptyWords(laneNow(store), "Nothing to draw yet."));
   const view = {

@@ -45,12 +45,15 @@ function saySeconds(x) {
 /** The cost of the steps on show: the sums of the trace's counts, and the new tokens they made. */
 function laneCost(lane, upto = lane?.at ?? 0) {
   if (!lane?.steps?.length || !upto) return null;
-  const sum = { target_forwards: 0, target_tokens: 0, draft_forwards: 0, draft_tokens: 0, draft_seconds: 0, target_seconds: 0, seconds: 0, tokens: 0 };
-  for (const step of lane.steps.slice(0, upto)) {
-    for (const name of Object.keys(sum)) sum[name] += step.cost?.[name] ?? 0;
-    sum.tokens += step.emitted.length;
-  }
-  return sum;
+  return Object.fromEntries(Object.entries(sumsOf(lane)).map(([name, sums]) => [name, sums[upto]]));
+}
+
+/** The sums of a lane, or of a plain run that the kernel sent. */
+function sumsOf(run) {
+  if (run.sums) return run.sums;
+  run.sums = newSums();
+  for (const step of run.steps) sumStep(run.sums, step);
+  return run.sums;
 }
 
 /** The same for the lane on show, with the seconds of the run repeated in silence, once that is known for these steps. */
@@ -71,9 +74,8 @@ function plainCost(store) {
   const lane = store.lanes.find((other, k) => k !== (store.lane ?? 0) && other?.opening?.request?.method === "plain" && other.steps.length);
   const plain = lane ?? store.plain ?? null;
   if (!plain || !mine) return null;
-  let [upto, made] = [0, 0];
-  while (upto < plain.steps.length && made < mine.tokens) made += plain.steps[upto++].emitted.length;
-  return made < mine.tokens ? null : laneCost(plain, upto);
+  const upto = sumsOf(plain).tokens.findIndex((made) => made >= mine.tokens);
+  return upto < 0 ? null : laneCost(plain, upto);
 }
 
 function drawCost(store, lane) {

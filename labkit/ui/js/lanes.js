@@ -78,7 +78,7 @@ function makePrompt(store) {
   });
 
   function draw() {
-    const prompt = store.lanes[0].tokens.filter((token) => token.prompt).length;
+    const prompt = store.lanes[0].opening?.prompt_ids.length;
     say(words, prompt ? `prompt ${counted(prompt, "token")}` : "");
     if (showTrouble(store, trouble, "prompt") && form.hidden) open(true);
   }
@@ -170,7 +170,7 @@ function makeProgress(store) {
   function draw() {
     const lane = store.lanes[store.lane];
     const info = store.engine?.methods.find((one) => one.name === (lane.wish ?? lane.request)?.method);
-    const notes = lane.steps[lane.at - 1]?.notes ?? {};
+    const notes = stepAt(lane)?.notes ?? {};
     say(title, info?.title ?? "Study");
     say(summary, info?.summary ?? "");
     bar.max = notes.of ?? 1;

@@ -7,18 +7,18 @@ function makeLine(model, view) {
   const send = (message, buffers = []) => model.send(message, undefined, buffers);
   return {
     send,
-    ask(message, patience = 120) {
+    ask(message, patience = 120, buffers = []) {
       const id = `${view}-${++asked}`;
       return new Promise((done, failed) => {
         const late = setTimeout(() => settle({ error: "No answer from the kernel: is a cell running, or has the session ended?" }), patience * 1000);
-        const settle = (answer, buffers) => {
+        const settle = (answer, came) => {
           clearTimeout(late);
           waiting.delete(id);
           if (answer.error) failed(new Error(answer.error));
-          else done(Object.assign(answer, { buffers }));
+          else done(Object.assign(answer, { buffers: came }));
         };
         waiting.set(id, settle);
-        send({ ...message, id });
+        send({ ...message, id }, buffers);
       });
     },
     answer(id, fields, buffers) {

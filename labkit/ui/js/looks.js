@@ -49,6 +49,7 @@ const THEMES = [
   ["Attention", [["attention", "08_attention_sparsity.ipynb", "Sparsity"], ["cache", "09_kv_cache.ipynb", "KV cache"], ["serving", "10_serving.ipynb", "Serving"]]],
   ["Boundaries", [["boundaries", "11_token_boundaries.ipynb", "Ribbon"], ["bytes", "12_bytes_and_bias.ipynb", "Bytes and bias"], ["languages", "13_languages_and_numbers.ipynb", "Languages"]]],
   ["Diffusion", [["diffusion", "16_diffusion.ipynb", "Any order"], ["parallelism", "17_parallelism_costs.ipynb", "What parallelism costs"]]],
+  ["Sweeps", [["sweep", "18_sweep.ipynb", "Settings compared"]]],
 ];
 const NARROW = 1120; // CSS pixels; below it the knobs become a row
 

@@ -5,15 +5,20 @@ function laneNow(store) {
   return store.lanes[store.lane ?? 0];
 }
 
+/** The step that a lane is at; null before the first. */
+function stepAt(lane) {
+  return lane?.at > 0 ? lane.steps.at(lane.at - 1) : null;
+}
+
 /**
  * The current step of a lane: { step, tree, added, number (from 1), first }; null before the first. `first` is the index of its
  * first token. The tree's own `added` is empty when the run was long enough without it; `added` is what the target chose.
  */
 function stepNow(lane) {
-  const step = lane?.at > 0 ? lane.steps[lane.at - 1] : null;
+  const step = stepAt(lane);
   if (!step) return null;
   const prompt = lane.opening?.prompt_ids?.length ?? 0;
-  const first = step.at ? prompt + (step.at[0] ?? 0) : lane.steps.slice(0, lane.at - 1).reduce((sum, earlier) => sum + earlier.emitted.length, prompt);
+  const first = step.at ? prompt + (step.at[0] ?? 0) : prompt + lane.sums.tokens[lane.at - 1];
   const whole = stepTree(step);
   const tree = whole && step.emitted.length <= whole.path.length ? { ...whole, added: null } : whole;
   return { step, tree, added: whole?.added ?? null, number: lane.at, first };
@@ -53,6 +58,12 @@ function tokenInFocus(store) {
   if (!lane?.tokens?.length) return -1;
   const chosen = store.selected;
   if (chosen?.kind === "token" && chosen.lane === (store.lane ?? 0) && chosen.index < lane.tokens.length) return chosen.index;
+  return lastShown(lane);
+}
+
+/** The index of the last token that is not "later". */
+function lastShown(lane) {
+  if (!lane.anyOrder) return Math.min(lane.tokens.length, Math.max(1, (lane.opening?.prompt_ids.length ?? 0) + lane.sums.tokens[lane.at])) - 1;
   let last = lane.tokens.length - 1;
   while (last > 0 && lane.tokens[last].step >= lane.at) last--;
   return last;

@@ -10,6 +10,14 @@ function legendKey(look, words) {
   return html("span", { class: "tl-key" }, html("span", { class: `sw ${look}`, "aria-hidden": "true" }), words);
 }
 
+const MOST_ROWS = 2000; // of a table; the page would stand still over more
+
+/** Of too many rows those round number `place`; all of them are in the CSV file. */
+function tableRows(rows, place) {
+  const first = Math.max(0, Math.min(place - MOST_ROWS / 2, rows.length - MOST_ROWS));
+  return rows.slice(first, first + MOST_ROWS);
+}
+
 /** The same numbers as rows: a table behind every picture. */
 function drawTable({ columns, rows }, caption) {
   const head = html("tr", null, ...columns.map((name) => html("th", { scope: "col" }, String(name))));
@@ -97,9 +105,11 @@ function makePanel(store, view, area, { hero = false, extra = [] } = {}) {
     const quiet = now !== "ready" && hero;
     hide(body, quiet);
     hide(still, !quiet || Boolean(wrong && now === "empty"));
-    if (quiet && said !== now) {
-      said = now;
-      if (now === "loading") still.replaceChildren(paleShape(), html("p", null, "The model is starting; the rest of the page keeps working."), button("Stop", store.actions.stop));
+    const read = store.lanes[store.lane].read;
+    const words = read === undefined ? "The model is starting; the rest of the page keeps working." : `Reading the trace: ${Math.round(100 * read)} %.`;
+    if (quiet && said !== `${now} ${words}`) {
+      said = `${now} ${words}`;
+      if (now === "loading") still.replaceChildren(paleShape(), html("p", null, words), button("Stop", store.actions.stop));
       else still.replaceChildren(paleShape(), html("p", null, "Nothing here yet: press Step, or open a saved trace."), button("First step", store.actions.step, { look: "main", glyph: "step" }));
     }
     if (!quiet) {

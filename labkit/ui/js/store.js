@@ -49,7 +49,19 @@ function wholeBelief(belief, buffers) {
 
 /** An empty lane. */
 function makeLane(name) {
-  return { name, request: null, opening: null, steps: [], closing: null, pieces: {}, tokens: [], anyOrder: false, state: "empty", error: null, at: 0, runs: 0 };
+  return { name, request: null, opening: null, steps: [], closing: null, pieces: {}, tokens: [], sums: newSums(), drafted: false, anyOrder: false, state: "empty", error: null, at: 0, runs: 0 };
+}
+
+const SUMMED = ["target_forwards", "target_tokens", "draft_forwards", "draft_tokens", "draft_seconds", "target_seconds", "seconds"];
+
+/** What so many steps cost together and how many tokens they made: of each quantity a list, by the number of steps. */
+function newSums() {
+  return Object.fromEntries([...SUMMED, "tokens"].map((name) => [name, [0]]));
+}
+
+function sumStep(sums, step) {
+  for (const name of SUMMED) sums[name].push(sums[name].at(-1) + (step.cost?.[name] ?? 0));
+  sums.tokens.push(sums.tokens.at(-1) + (step.emitted?.length ?? 0));
 }
 
 /** Put an opening into a lane: its trace begins anew. */
@@ -57,26 +69,38 @@ function openLane(lane, opening, buffers) {
   opening.prompt_ids ??= [];
   opening.prompt_beliefs ??= [];
   opening.pieces ??= {};
-  Object.assign(lane, { opening, steps: [], closing: null, pieces: { ...opening.pieces }, tokens: [], anyOrder: false, at: 0, runs: lane.runs + 1 });
+  Object.assign(lane, { opening, steps: [], closing: null, pieces: { ...opening.pieces }, tokens: [], sums: newSums(), drafted: false, anyOrder: false, at: 0, runs: lane.runs + 1 });
   opening.prompt_ids.forEach((id, place) => {
     const belief = place > 0 ? opening.prompt_beliefs[place - 1] : null;
-    lane.tokens.push(makeToken(lane, place, id, true, -1, place, "prompt", belief ? wholeBelief(belief, buffers) : null));
+    lane.tokens.push(new NearToken(lane, place, id, true, -1, place, "prompt", belief ? wholeBelief(belief, buffers) : null));
   });
+}
+
+/** A step with its absent fields filled in. */
+function wholeStep(step, buffers) {
+  for (const name of ["emitted", "sources", "beliefs", "tests"]) step[name] ??= [];
+  step.cost ??= {};
+  step.notes ??= {};
+  for (const belief of step.beliefs) wholeBelief(belief, buffers);
+  return step;
 }
 
 /** Append one step to a lane. */
 function addStep(lane, step, buffers) {
+  const place = lane.steps.push(wholeStep(step, buffers)) - 1;
+  enterStep(lane, step, place, (index, id, slot, source) => new NearToken(lane, index, id, false, place, slot, source, step.beliefs[slot] ?? null));
+}
+
+/** Put the tokens of step `place` where they stand, as `made(index, id, slot, source, place)` makes them, and count its cost. */
+function enterStep(lane, step, place, made) {
   Object.assign(lane.pieces, step.pieces);
-  for (const name of ["emitted", "sources", "beliefs", "tests"]) step[name] ??= [];
-  step.cost ??= {};
-  step.notes ??= {};
-  const place = lane.steps.push(step) - 1;
+  sumStep(lane.sums, step);
+  lane.drafted ||= Boolean(step.tree);
   const prompt = lane.opening?.prompt_ids.length ?? 0;
   if (step.at && !lane.anyOrder) openMasks(lane, prompt + (lane.opening.request.max_new_tokens ?? REQUEST_DEFAULTS.max_new_tokens));
-  step.emitted.forEach((id, slot) => {
-    const belief = step.beliefs[slot] ? wholeBelief(step.beliefs[slot], buffers) : null;
+  step.emitted?.forEach((id, slot) => {
     const index = step.at ? prompt + step.at[slot] : lane.tokens.length;
-    lane.tokens[index] = makeToken(lane, index, id, false, place, slot, step.sources[slot] ?? "target", belief);
+    lane.tokens[index] = made(index, id, slot, step.sources?.[slot] ?? "target", place);
   });
 }
 
@@ -85,14 +109,38 @@ const MASK = { id: -1, piece: "▢" }; // stands at a place that no step has fil
 /** A text that is filled in any order begins as masks up to its length. */
 function openMasks(lane, length) {
   lane.anyOrder = true;
-  while (lane.tokens.length < length) lane.tokens.push({ ...makeToken(lane, lane.tokens.length, MASK.id, false, Infinity, 0, "mask", null), piece: MASK.piece });
+  while (lane.tokens.length < length) lane.tokens.push(new NearToken(lane, lane.tokens.length, MASK.id, false, Infinity, 0, "mask", null));
 }
 
-function makeToken(lane, index, id, prompt, step, slot, source, belief) {
-  const token = { key: `t${index}`, id, prompt, step, slot, source, belief };
-  Object.defineProperty(token, "piece", { get: () => lane.pieces[id] ?? `#${id}`, enumerable: true, configurable: true });
-  Object.defineProperty(token, "law", { get: () => belief?.law ?? null, enumerable: true });
-  return token;
+/** A token where it stands: `step` is the one that made it (-1 = the prompt), `slot` its place there. */
+class Token {
+  constructor(lane, index, id, prompt, step, slot, source) {
+    Object.assign(this, { lane, index, id, prompt, step, slot, source });
+  }
+
+  get key() {
+    return `t${this.index}`;
+  }
+
+  get piece() {
+    return this.id === MASK.id ? MASK.piece : this.lane.pieces[this.id] ?? `#${this.id}`;
+  }
+
+  get law() {
+    return this.belief?.law ?? null;
+  }
+}
+
+/** A token with its belief at hand. */
+class NearToken extends Token {
+  constructor(lane, index, id, prompt, step, slot, source, belief) {
+    super(lane, index, id, prompt, step, slot, source);
+    this.belief = belief;
+  }
+
+  get nats() {
+    return this.belief?.entropy;
+  }
 }
 
 /** The cuts in their order: the knob that turns each, where it is off (it leaves the law alone), and what more it may be told. */
@@ -173,5 +221,5 @@ function makeStore(model) {
 function laneDrafts(store, lane) {
   const name = lane?.opening?.request?.method ?? lane?.wish?.method;
   const info = store.engine?.methods.find((one) => one.name === name);
-  return info ? Boolean(info.drafts) : Boolean(lane?.steps?.some((step) => step.tree)); // a trace may be of a method that is not here
+  return info ? Boolean(info.drafts) : Boolean(lane?.drafted); // a trace may be of a method that is not here
 }

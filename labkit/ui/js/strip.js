@@ -20,20 +20,34 @@ function tokenWords(token) {
   return `${pieceSpoken(token.piece)}, ${SOURCE_WORDS[token.source] ?? token.source}${numbers}`;
 }
 
+const LONG_STRIP = 3000; // tokens; of a longer strip only what is in sight and some more is in the page
+const STRIP_PART = 64; // tokens that come and go together; the next part begins with the next step, or line
+const STRIP_MOST = 96; // tokens, where no step or line ends
+const STRIP_AHEAD = 120; // CSS pixels above and below the sight that are in the page too
+const ROW_GAP = 6; // CSS pixels
+const STRIP_CALM = 100; // ms without scrolling before what lies around the sight is put in too
+
 /**
  * The strip of lane `place`: `lines` lays tokens out as the code they are, otherwise they flow.
  * Buttons are made once; a redraw only changes what differs, so that scrubbing a long trace stays within a frame.
+ * A short strip is one part, always there; a long one is cut into parts, and those out of sight are left out.
  */
 function makeStrip(store, place, lines) {
   const element = html("div", { class: lines ? "tl-lines" : "tl-strip", role: "group", "aria-label": lines ? "Tokens, line by line" : "Tokens", "data-roving": "" });
-  let built = []; // {node, look, token}
-  let steps = []; // the span round each step's tokens (flowing strips only)
+  const [above, below] = [html("div", { class: "tl-gap" }), html("div", { class: "tl-gap" })];
+  let parts = []; // {from, upto, line, breaks, fold, box, built, spans, row, height}; box is null while it is left out
+  let whole = true; // one part, without a box of its own
+  let shown = [0, 0]; // the parts that are in the page
+  let each = 0; // CSS pixels a token takes up of the height
+  let sight = 400; // CSS pixels of the strip that are seen at once
+  let jumped = false;
+  let calm = 0;
+  let cutAt = 0; // steps when a long text of any order was cut
   let refused = [];
   let framed = null;
   let opening = null;
-  let row = null;
   let mark = -1;
-  let focus = 0;
+  let focus = null; // the button that Tab goes to
   let followed = "";
   let seen = -1;
   let unfolded = false;
@@ -44,6 +58,11 @@ function makeStrip(store, place, lines) {
     return !unfolded && prompt > LONG_PROMPT && index >= PROMPT_ENDS[0] && index < prompt - PROMPT_ENDS[1];
   }
 
+  /** How many tokens of the prompt are folded away. */
+  function hidden(lane) {
+    return folded(PROMPT_ENDS[0], lane) ? lane.opening.prompt_ids.length - PROMPT_ENDS[0] - PROMPT_ENDS[1] : 0;
+  }
+
   function unfold() {
     unfolded = true;
     clear();
@@ -52,36 +71,107 @@ function makeStrip(store, place, lines) {
 
   function clear() {
     element.replaceChildren();
-    [built, steps, refused, framed, row, mark, focus] = [[], [], [], null, null, -1, 0];
+    [parts, shown, refused, framed, mark, focus, followed] = [[], [0, 0], [], null, -1, null, ""];
+    each = 0;
   }
 
-  function newRow(indent) {
-    const number = html("span", { class: "no", "aria-hidden": "true" }, String(element.childElementCount + 1));
-    row = html("span", { class: "line" }); // a long line goes on under its own beginning
-    element.append(html("div", null, number, html("span", { class: "pad", style: `--n:${indent}` }), row));
-  }
+  const newPart = (from, line, more = {}) => ({ from, upto: from, line, breaks: 0, fold: false, box: null, built: [], spans: new Map(), row: null, height: 0, ...more });
 
-  function add(token, index, lane) {
-    if (folded(index, lane)) {
-      if (index === PROMPT_ENDS[0]) {
-        const many = lane.opening.prompt_ids.length - PROMPT_ENDS[0] - PROMPT_ENDS[1];
-        (row ?? element).append(button(`… ${many.toLocaleString("en")} more tokens …`, unfold, { look: "bare tl-fold" }));
-      }
-      return built.push({ node: null, look: "", token });
-    }
-    const node = html("button", { type: "button", tabindex: index ? -1 : 0, "data-link": token.key, "data-id": token.id, "aria-label": tokenWords(token) }, pieceGlyphs(token.piece));
-    node.addEventListener("click", () => store.actions.select("token", index, place));
-    built.push({ node, look: "", token });
-    if (lines) {
-      if (!row) newRow(0);
-      row.append(node);
-      if (token.prompt && index === lane.opening.prompt_ids.length - 1) row.append(html("span", { class: "tl-seam" }, "prompt ends"));
-      if (token.piece.includes("\n")) newRow(token.piece.split("\n").at(-1).length);
+  /** Share all tokens out to parts; what was cut stays as it is. */
+  function cut(lane) {
+    const { tokens } = lane;
+    if (whole) {
+      parts[0] ??= newPart(0, 1, { box: element });
+      shown = [0, 1];
+      parts[0].upto = tokens.length;
       return;
     }
-    if (token.prompt || lane.anyOrder) return element.append(node);
-    if (!steps[token.step]) element.append((steps[token.step] = html("span", { class: "tl-one", role: "group" })));
-    steps[token.step].append(node);
+    if (!parts.length) parts.push(newPart(0, 1));
+    for (let index = parts.at(-1).upto; index < tokens.length; index++) {
+      const [part, token, before] = [parts.at(-1), tokens[index], tokens[index - 1]];
+      const size = index - part.from;
+      const ends = lines ? before?.piece.includes("\n") : lane.anyOrder || token.prompt || before?.step !== token.step;
+      const fold = Boolean(hidden(lane)) && folded(index, lane);
+      if (size && (fold !== part.fold || (!fold && (size >= STRIP_MOST || (size >= STRIP_PART && ends))))) parts.push(newPart(index, part.line + part.breaks, { fold }));
+      const here = parts.at(-1);
+      here.breaks += lines && token.piece.includes("\n");
+      here.upto = index + 1;
+    }
+  }
+
+  const isIn = (number) => number >= shown[0] && number < shown[1];
+
+  /** The number of the part that token `index` is in. */
+  function partOf(index) {
+    let [low, high] = [0, parts.length - 1];
+    while (low < high) {
+      const middle = (low + high + 1) >> 1;
+      if (parts[middle].from <= index) low = middle;
+      else high = middle - 1;
+    }
+    return low;
+  }
+
+  /** The button of token `index`, where it is in the page. */
+  function nodeOf(index) {
+    const part = parts[partOf(index)];
+    return part?.box ? part.built[index - part.from]?.node : null;
+  }
+
+  const indentAfter = (token) => token.piece.split("\n").at(-1).length;
+
+  function newRow(part, indent) {
+    const number = html("span", { class: "no", "aria-hidden": "true" }, String(part.line + part.box.childElementCount));
+    part.row = html("span", { class: "line" }); // a long line goes on under its own beginning
+    part.box.append(html("div", null, number, html("span", { class: "pad", style: `--n:${indent}` }), part.row));
+  }
+
+  function foldButton(lane) {
+    return button(`… ${hidden(lane).toLocaleString("en")} more tokens …`, unfold, { look: "bare tl-fold" });
+  }
+
+  function add(part, token, index, lane) {
+    if (folded(index, lane)) {
+      if (index === PROMPT_ENDS[0]) (part.row ?? part.box).append(foldButton(lane));
+      return part.built.push({ node: null, look: "", token });
+    }
+    const node = html("button", { type: "button", tabindex: -1, "data-link": token.key, "data-id": token.id, "aria-label": tokenWords(token) }, pieceGlyphs(token.piece));
+    node.addEventListener("click", () => store.actions.select("token", index, place));
+    part.built.push({ node, look: "", token });
+    if (lines) {
+      const before = whole ? null : lane.tokens[index - 1];
+      if (!part.row || before?.piece.includes("\n")) newRow(part, before?.piece.includes("\n") ? indentAfter(before) : 0);
+      part.row.append(node);
+      if (token.prompt && index === lane.opening.prompt_ids.length - 1) part.row.append(html("span", { class: "tl-seam" }, "prompt ends"));
+      if (whole && token.piece.includes("\n")) newRow(part, indentAfter(token));
+      return;
+    }
+    if (token.prompt || lane.anyOrder) return part.box.append(node);
+    let span = part.spans.get(token.step);
+    if (!span) {
+      part.spans.set(token.step, (span = html("span", { class: "tl-one", role: "group" })));
+      part.box.append(span);
+    }
+    span.append(node);
+  }
+
+  /** Bring a part that is in the page up to the lane: buttons that are missing, and what has changed of the others. */
+  function fillPart(part, lane) {
+    if (part.built.length && part.from + part.built.length < part.upto) part.height = 0; // it grows
+    for (let index = part.from + part.built.length; index < part.upto; index++) add(part, lane.tokens[index], index, lane);
+    part.built.forEach((one, slot) => {
+      if (!one.node) return;
+      const index = part.from + slot;
+      const token = lane.tokens[index];
+      if (one.token !== token) fill(one, token);
+      const next = look(token, index, lane);
+      if (next === one.look) return;
+      const [name, foot, pressed] = next.split("|");
+      if (one.look.split("|")[0] !== name) one.node.className = name;
+      if (foot) one.node.style.setProperty("--h", foot);
+      if (!one.look.endsWith(`|${pressed}`)) one.node.setAttribute("aria-pressed", pressed);
+      one.look = next;
+    });
   }
 
   /** A mask was filled: its button stays, and says something else. */
@@ -90,6 +180,92 @@ function makeStrip(store, place, lines) {
     one.node.dataset.id = token.id;
     one.node.setAttribute("aria-label", tokenWords(token));
     one.node.replaceChildren(pieceGlyphs(token.piece));
+  }
+
+  /** How high a part is, or will be about: as high for its tokens as the first parts that were in the page. */
+  function heightOf(part) {
+    return part.height || (part.upto - part.from) * (each || 3);
+  }
+
+  /** Remember how high the parts in the page are. */
+  function measure() {
+    const here = parts.slice(...shown);
+    for (const part of here) part.height ||= part.box.offsetHeight + ROW_GAP;
+    if (each) return; // one guess for all that were never there, so that nothing moves when more of them are known
+    each = here.reduce((sum, part) => sum + part.height, 0) / here.reduce((sum, part) => sum + part.upto - part.from, 0);
+    stretch();
+  }
+
+  /** Have the gaps as high as what they stand for. */
+  function stretch() {
+    const sum = (some) => some.reduce((all, part) => all + heightOf(part), 0);
+    for (const [gap, some] of [[above, parts.slice(0, shown[0])], [below, parts.slice(shown[1])]]) gap.style.height = `${Math.max(0, sum(some) - ROW_GAP)}px`;
+  }
+
+  /** Have the parts from `first` up to `last` in the page, and no other. */
+  function showParts(first, last, lane) {
+    const held = element.contains(document.activeElement) && document.activeElement !== element;
+    const old = parts.slice(...shown).filter((_, k) => shown[0] + k < first || shown[0] + k >= last);
+    shown = [first, last];
+    for (const part of old) {
+      part.box.remove();
+      Object.assign(part, { box: null, built: [], spans: new Map(), row: null });
+    }
+    let after = above;
+    if (!above.isConnected) element.append(above, below);
+    for (const part of parts.slice(first, last)) {
+      if (!part.box) {
+        part.box = html("section", { class: "tl-part" }, lines ? null : html("span", { class: "no", "aria-hidden": "true" }, (part.from + 1).toLocaleString("en")));
+        if (part.fold) part.box.append(foldButton(lane));
+        else fillPart(part, lane);
+        after.after(part.box);
+      }
+      after = part.box;
+    }
+    stretch();
+    if (held && !element.contains(document.activeElement)) element.focus({ preventScroll: true });
+  }
+
+  /** The parts, from and up to, that lie between two heights of the whole strip. */
+  function partsIn(top, bottom) {
+    let [y, first, last] = [0, parts.length - 1, 0];
+    parts.forEach((part, number) => {
+      const below = y + heightOf(part);
+      if (below > top && y < bottom) [first, last] = [Math.min(first, number), number + 1];
+      y = below;
+    });
+    return [first, Math.max(last, first + 1)];
+  }
+
+  /** What is in sight is put in at once, what lies `ahead` of it when the scrolling has come to a rest. */
+  function scrolled() {
+    if (whole) return;
+    windowed(0);
+    clearTimeout(calm);
+    calm = setTimeout(windowed, STRIP_CALM);
+  }
+
+  /** Have the parts in sight in the page, and those `ahead` of it (CSS pixels). */
+  function windowed(ahead = STRIP_AHEAD) {
+    const lane = store.lanes[place];
+    if (whole || !lane || !parts.length || !element.clientHeight) return;
+    measure();
+    const [first, last] = partsIn(element.scrollTop - ahead, element.scrollTop + element.clientHeight + ahead);
+    if (first >= shown[0] && last <= shown[1] && (!ahead || last - first === shown[1] - shown[0])) return;
+    showParts(first, last, lane);
+    frame(lane);
+    rove(lane);
+  }
+
+  /** Have token `index` in the page, with as much before and behind it as is seen when it stands in the middle. */
+  function reveal(index, lane) {
+    const number = partOf(index);
+    if (whole || isIn(number)) return;
+    let [first, last] = [number, number + 1];
+    for (let room = sight / 2; first > 0 && room > 0; room -= heightOf(parts[first])) first--;
+    for (let room = sight / 2; last < parts.length && room > 0; room -= heightOf(parts[last - 1])) last++;
+    showParts(first, last, lane);
+    jumped = true;
   }
 
   function look(token, index, lane) {
@@ -116,19 +292,20 @@ function makeStrip(store, place, lines) {
     if (framed) Object.assign(framed, { className: "tl-one" }).removeAttribute("aria-label");
     framed = null;
     if (lines || lane.at < 1) return;
-    const span = steps[lane.at - 1];
+    const span = parts.slice(...shown).map((part) => part.spans.get(lane.at - 1)).find(Boolean);
     if (!span) return;
     framed = span;
     span.className = "tl-round";
     span.setAttribute("aria-label", "This step");
-    const tree = stepTree(lane.steps[lane.at - 1]);
+    const tree = stepTree(stepAt(lane));
     if (!tree) return;
     const before = [...span.children];
     tree.tokens.forEach((id, node) => {
       if (tree.verdicts[node] !== "refused") return;
       const slot = tree.parents[node] < 0 ? 0 : tree.path.indexOf(tree.parents[node]) + 1;
       const piece = lane.pieces[id] ?? `#${id}`;
-      const one = html("button", { type: "button", class: "tl-tok ref", tabindex: -1, "data-link": `n${node}`, "data-node": node, "aria-label": `${pieceSpoken(piece)}, refused` }, pieceGlyphs(piece));
+      const chosen = store.selected?.kind === "node" && store.selected.lane === place && store.selected.index === node;
+      const one = html("button", { type: "button", class: "tl-tok ref", tabindex: -1, "data-link": `n${node}`, "data-node": node, "aria-pressed": String(chosen), "aria-label": `${pieceSpoken(piece)}, refused` }, pieceGlyphs(piece));
       one.addEventListener("click", () => store.actions.select("node", node, place));
       span.insertBefore(one, before[slot] ?? null);
       refused.push(one);
@@ -139,59 +316,93 @@ function makeStrip(store, place, lines) {
   function draw() {
     const lane = store.lanes[place];
     if (!lane) return;
-    const moved = lines && lane.anyOrder && built.some((one, index) => one.token !== lane.tokens[index]); // a new line break moves what is behind
-    if (lane.opening !== opening || built.length > lane.tokens.length || moved) {
+    const long = lane.tokens.length - hidden(lane) > LONG_STRIP;
+    // A new line break moves what is behind it.
+    const moved = lines && lane.anyOrder && (long ? cutAt !== lane.steps.length : parts[0]?.built.some((one, index) => one.token !== lane.tokens[index]));
+    if (lane.opening !== opening || (parts.at(-1)?.upto ?? 0) > lane.tokens.length || moved || long === whole) {
       clear();
-      opening = lane.opening;
+      [opening, whole, cutAt] = [lane.opening, !long, lane.steps.length];
+      if (long) element.tabIndex = -1; // takes the focus when the button that has it goes out of sight
     }
-    while (built.length < lane.tokens.length) add(lane.tokens[built.length], built.length, lane);
+    cut(lane);
     mark = store.lanes.length > 1 ? firstDifference(store.lanes) : -1;
-    lane.tokens.forEach((token, index) => {
-      const one = built[index];
-      if (!one.node) return;
-      if (one.token !== token) fill(one, token);
-      const next = look(token, index, lane);
-      if (next === one.look) return;
-      const [name, foot, pressed] = next.split("|");
-      if (one.look.split("|")[0] !== name) one.node.className = name;
-      if (foot) one.node.style.setProperty("--h", foot);
-      if (!one.look.endsWith(`|${pressed}`)) one.node.setAttribute("aria-pressed", pressed);
-      one.look = next;
-    });
+    if (long && present(lane) !== followed) reveal(target(lane), lane);
+    for (const part of parts.slice(...shown)) if (!(part.fold && !whole)) fillPart(part, lane);
     frame(lane);
-    for (const node of refused) node.setAttribute("aria-pressed", String(store.selected?.kind === "node" && store.selected.lane === place && store.selected.index === Number(node.dataset.node)));
     rove(lane);
     element.dataset.drawn = `${store.sequence}/${lane.tokens.length}/${lane.at}`;
   }
 
-  /** Keep in sight what matters when the strip scrolls in its panel: a new first difference, otherwise the present. */
-  function follow(lane) {
-    const apart = mark >= 0 && mark !== seen;
-    const present = `${lane.at}/${built.length}`;
-    if (!apart && (present === followed || (mark >= 0 && lane.state === "running"))) return;
-    [followed, seen] = [present, mark];
-    const there = built[apart ? mark : lastShown(lane)]?.node;
-    if (!there || element.scrollHeight <= element.clientHeight) return;
-    const [box, own] = [there.getBoundingClientRect(), element.getBoundingClientRect()];
-    if (box.bottom > own.bottom - 6) element.scrollTop += box.bottom - own.bottom + 10;
-    else if (box.top < own.top + 6) element.scrollTop -= own.top - box.top + 10;
+  const chosenIn = () => (store.selected?.kind === "token" && store.selected.lane === place ? store.selected.index : -1);
+  const isApart = () => mark >= 0 && mark !== seen;
+
+  /** What the strip keeps in sight, as a word that changes with it; of a long strip the chosen token too. */
+  function present(lane) {
+    return `${lane.at}/${lane.tokens.length}${whole || chosenIn() < 0 ? "" : `/${chosenIn()}`}`;
   }
 
+  /** The token to keep in sight: a new first difference, otherwise the present. */
+  function target(lane) {
+    return isApart() ? mark : !whole && chosenIn() >= 0 ? Math.min(chosenIn(), lane.tokens.length - 1) : lastShown(lane);
+  }
+
+  /** Keep in sight what matters when the strip scrolls in its panel. */
+  function follow(lane) {
+    const apart = isApart();
+    if (!apart && (present(lane) === followed || (mark >= 0 && lane.state === "running"))) return;
+    const there = nodeOf(target(lane));
+    [followed, seen] = [present(lane), mark];
+    sight = element.clientHeight;
+    if (!there || element.scrollHeight <= sight) return;
+    const [box, own] = [there.getBoundingClientRect(), element.getBoundingClientRect()];
+    if (jumped) element.scrollTop += (box.top + box.bottom - own.top - own.bottom) / 2;
+    else if (box.bottom > own.bottom - 6) element.scrollTop += box.bottom - own.bottom + 10;
+    else if (box.top < own.top + 6) element.scrollTop -= own.top - box.top + 10;
+    jumped = false;
+  }
+
+  /** One button of the strip is the one that Tab goes to: the chosen token, or the present, or what is in the page. */
   function rove(lane) {
-    const chosen = store.selected?.kind === "token" && store.selected.lane === place ? store.selected.index : lastShown(lane);
-    const there = Math.max(0, Math.min(chosen, built.length - 1));
-    if (there === focus || element.contains(element.getRootNode().activeElement)) return;
-    built[focus]?.node?.setAttribute("tabindex", "-1");
-    built[there]?.node?.setAttribute("tabindex", "0");
+    const active = element.getRootNode().activeElement;
+    if (active !== element && element.contains(active)) return;
+    const chosen = chosenIn() >= 0 ? chosenIn() : lastShown(lane);
+    const there = nodeOf(Math.max(0, Math.min(chosen, lane.tokens.length - 1))) ?? element.querySelector("[data-link]");
+    if (there === focus) return;
+    focus?.setAttribute("tabindex", "-1");
+    there?.setAttribute("tabindex", "0");
     focus = there;
+  }
+
+  /** The button of token `index`, brought into the page if need be. */
+  function fetched(index) {
+    const lane = store.lanes[place];
+    reveal(index, lane);
+    frame(lane);
+    return nodeOf(index);
   }
 
   roving(element, (here, key) => {
     const all = [...element.querySelectorAll("[data-link]")];
     const index = all.indexOf(here);
     if (key === "ArrowUp" || key === "ArrowDown") return nearestRow(all, here, key === "ArrowDown" ? 1 : -1);
+    if (!whole && key === "Home") return fetched(0);
+    if (!whole && key === "End") return fetched(store.lanes[place].tokens.length - 1);
     return { ArrowRight: all[index + 1], ArrowLeft: all[index - 1], Home: all[0], End: all.at(-1) }[key];
   });
+  element.addEventListener("keydown", (event) => {
+    if (event.target !== element || !/^(Arrow|Home|End)/.test(event.key)) return;
+    fetched(target(store.lanes[place]))?.focus();
+    event.preventDefault();
+    event.stopPropagation();
+  });
+  element.addEventListener("scroll", scrolled, { passive: true });
+  whenResized(element, () => {
+    if (whole) return;
+    for (const part of parts) part.height = 0;
+    each = 0;
+    windowed();
+  });
+
   /** To be called when everything is drawn: it measures, and measuring between two changes costs a layout each. */
   function settle() {
     if (store.lanes[place]) follow(store.lanes[place]);
@@ -212,13 +423,6 @@ function nearestRow(all, here, way) {
     if (!best || far < best.far) best = { other, far };
   }
   return best?.other;
-}
-
-/** The index of the last token that is not "later". */
-function lastShown(lane) {
-  let last = lane.tokens.length - 1;
-  while (last > 0 && lane.tokens[last].step >= lane.at) last--;
-  return last;
 }
 
 /** The first place where the texts of two lanes differ, -1 when they do not (yet). */

@@ -17,16 +17,28 @@ function csvCell(value) {
   return /[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 
-/** Every token with what was believed about it; texts are quoted as JSON, so that no program takes one for a formula. */
-function tokensCsv(store) {
+const CSV_PART = 4000; // tokens written before the page is given a moment
+
+/**
+ * Every token with what was believed about it; texts are quoted as JSON, so that no program takes one for a formula.
+ * In parts of a file; `told(share)` hears how far it is.
+ */
+async function tokensCsv(store, told) {
   const names = ["lane", "place", "step", "source", "id", "text", "entropy_nats", "probability", "rank", "alternatives"];
-  const rows = store.lanes.flatMap((lane, k) => lane.tokens.flatMap((token, place) => {
-    if (token.id === MASK.id) return [];
+  const line = (row) => row.map(csvCell).join(",");
+  const all = store.lanes.flatMap((lane, k) => lane.tokens.map((token, place) => [k, lane, token, place]).filter(([, , token]) => token.id !== MASK.id));
+  const row = ([k, lane, token, place]) => {
     const belief = token.belief;
     const others = belief?.top.map((id, i) => [lane.pieces[id] ?? `#${id}`, Number(Math.exp(belief.top_logprobs[i]).toPrecision(6))]);
-    return [[k + 1, place + 1, token.prompt ? "" : token.step + 1, token.source, token.id, JSON.stringify(token.piece), belief?.entropy, belief ? Math.exp(belief.logprob) : "", belief ? belief.rank + 1 : "", others ? JSON.stringify(others) : ""]];
-  }));
-  return [names, ...rows].map((row) => row.map(csvCell).join(",")).join("\r\n");
+    return line([k + 1, place + 1, token.prompt ? "" : token.step + 1, token.source, token.id, JSON.stringify(token.piece), belief?.entropy, belief ? Math.exp(belief.logprob) : "", belief ? belief.rank + 1 : "", others ? JSON.stringify(others) : ""]);
+  };
+  const parts = [line(names)];
+  for (let done = 0; done < all.length; done += CSV_PART) {
+    if (done) await new Promise((go) => setTimeout(go));
+    told(done / all.length);
+    parts.push(`\r\n${all.slice(done, done + CSV_PART).map(row).join("\r\n")}`);
+  }
+  return parts;
 }
 
 const SVG_STYLES = ["fill", "fill-opacity", "stroke", "stroke-width", "stroke-dasharray", "stroke-linecap", "opacity", "font-family", "font-size", "font-weight", "text-anchor", "text-decoration-line", "paint-order", "visibility", "display"];
@@ -82,7 +94,7 @@ function standalonePage(root, css) {
 function makeTakeaway(store, pictures, css) {
   const name = (end) => `${store.page.replace("_", "-")}-${end}`;
   const trouble = html("div");
-  const file = html("input", { type: "file", accept: ".json,application/json", class: "sr", tabindex: -1, "aria-label": "Trace file" });
+  const file = html("input", { type: "file", accept: ".json,.gz,application/json,application/gzip", class: "sr", tabindex: -1, "aria-label": "Trace file" });
   const which = html("select", { "aria-label": "Which picture" });
   const code = html("textarea", { readonly: true, rows: 8, "aria-label": "Code that makes this again", hidden: true, spellcheck: "false" });
   const said = html("p", { class: "quiet", role: "status" });
@@ -99,13 +111,18 @@ function makeTakeaway(store, pictures, css) {
   const picture = () => pictures()[Number(which.value)]?.[1] ?? pictures()[0]?.[1];
   const items = {
     save: guarded(async () => {
-      const { buffers } = await store.ask({ ask: "save", lane: store.lane });
-      download(name("trace.json"), [buffers[0]], "application/json");
+      const { buffers: [saved] } = await store.ask({ ask: "save", lane: store.lane });
+      const packed = new Uint8Array(saved.buffer ?? saved, saved.byteOffset ?? 0, 1)[0] === 0x1f; // as gzip begins, and no JSON
+      download(name(packed ? "trace.json.gz" : "trace.json"), [saved], packed ? "application/gzip" : "application/json");
     }),
     svg: guarded(async () => download(name("picture.svg"), [standaloneSvg(picture(), store.root)], "image/svg+xml")),
     png: guarded(async () => download(name("picture.png"), [await standalonePng(picture(), store.root)], "image/png")),
     page: guarded(async () => download(name("page.html"), [standalonePage(store.root, css)], "text/html")),
-    csv: guarded(async () => download(name("tokens.csv"), ["\ufeff", tokensCsv(store)], "text/csv")),
+    csv: guarded(async () => {
+      const parts = await tokensCsv(store, (share) => share && say(said, `Writing the tokens: ${Math.round(100 * share)} %.`));
+      say(said, "");
+      download(name("tokens.csv"), ["\ufeff", ...parts], "text/csv");
+    }),
     code: guarded(async () => {
       const answer = await store.ask({ ask: "code", lane: store.lane });
       code.value = answer.code;
@@ -122,6 +139,7 @@ function makeTakeaway(store, pictures, css) {
     if (!chosen) return;
     if (chosen.size > LARGEST_TRACE) throw new Error(`The file has ${chosen.size.toLocaleString("en")} bytes, more than the ${LARGEST_TRACE.toLocaleString("en")} allowed: choose a trace saved by the lab.`);
     const data = await chosen.arrayBuffer();
+    if (chosen.size > PART) say(said, `Opening ${chosen.name}, ${(chosen.size / 1e6).toFixed(0)} MB …`);
     const of = Math.max(1, Math.ceil(data.byteLength / PART));
     const id = `${store.view}-${Date.now()}`;
     for (let part = 0; part < of; part++) store.send({ do: "load", file: id, part, of }, [data.slice(part * PART, (part + 1) * PART)]);
@@ -144,7 +162,11 @@ function makeTakeaway(store, pictures, css) {
     which.replaceChildren(...pictures().map(([title], place) => html("option", { value: place }, title)));
   });
 
+  let opening = null;
   function draw() {
+    const now = store.lanes[0].opening;
+    if (now !== opening || troubleIn(store, "take")) say(said, "");
+    opening = now;
     if (showTrouble(store, trouble, "take")) menu.open(true);
   }
   return { element: menu.element, draw };

@@ -1,5 +1,7 @@
 // The transport: step, back, run, stop, and the timeline, which is the scrubber.
 
+const MOST_CELLS = 1000; // of a longer trace each cell stands for several tokens, or steps
+const FEWER_CELLS = 500; // which are then at most so many
 const VERDICT_CELL = { accepted: "", refused: "r", unreached: "g" };
 
 /** The bar under the head. On the entropy page the timeline has one cell a token, elsewhere one button a step. */
@@ -20,6 +22,7 @@ function makeTransport(store, menus) {
   let opening = null;
   let steps = -1;
   let known = 0;
+  let each = 1; // tokens, or steps, of a cell
   let here = null;
   let later = 0;
 
@@ -57,13 +60,36 @@ function makeTransport(store, menus) {
     return html("button", { type: "button", tabindex: -1, style: `--n:${marks.length}`, "data-step": place, "aria-label": words, title: words }, ...marks);
   }
 
+  /** One cell for the tokens, or steps, from `from` up to `upto`; it leads to the first of them. */
+  function manyCell(from, upto, lane) {
+    const prompt = lane.opening.prompt_ids.length;
+    const { tokens: made } = lane.sums;
+    const inside = lane.tokens.slice(...(tokens ? [from, upto] : [prompt + made[from], prompt + made[upto]]));
+    const believed = inside.filter((token) => token.nats !== undefined);
+    const nats = believed.reduce((sum, token) => sum + token.nats, 0) / Math.max(1, believed.length);
+    const step = tokens ? inside[0].step : from;
+    const words = tokens ? `tokens ${from + 1} to ${upto}, entropy ${nats.toFixed(2)} nats on average` : `Steps ${from + 1} to ${upto}: ${counted(made[upto] - made[from], "token")}`;
+    const byTarget = inside.filter((token) => token.source === "target").length * 2 > inside.length;
+    return html("button", { type: "button", tabindex: -1, style: "--n:1", "data-token": tokens ? from : undefined, "data-step": step, "aria-label": words, title: words },
+      html("i", { class: tokens ? `e e${entropyClass(nats)}` : byTarget ? "t" : null }));
+  }
+
   function grow(lane) {
-    if (lane.opening !== opening || known > (tokens ? lane.tokens.length : lane.steps.length)) {
-      time.replaceChildren();
-      [cells, opening, known, here, later] = [[], lane.opening, 0, null, 0];
-    }
     const all = tokens ? lane.tokens : lane.steps;
-    for (; known < all.length; known++) cells.push(tokens ? tokenCell(all[known], known) : stepCell(all[known], known, lane));
+    const wanted = all.length > MOST_CELLS ? 2 ** Math.ceil(Math.log2(all.length / FEWER_CELLS)) : 1;
+    if (lane.opening !== opening || known > all.length || wanted !== each) {
+      time.replaceChildren();
+      [cells, opening, known, here, later, each] = [[], lane.opening, 0, null, 0, wanted];
+    }
+    if (each > 1 && known < all.length && known % each) {
+      cells.pop().remove(); // it stands for more now
+      known -= known % each;
+    }
+    while (known < all.length) {
+      const upto = Math.min(all.length, known + each);
+      cells.push(each > 1 ? manyCell(known, upto, lane) : tokens ? tokenCell(all[known], known) : stepCell(all.at(known), known, lane));
+      known = upto;
+    }
     time.append(...cells.slice(time.childElementCount));
     const fine = tokens || store.page === "study" ? cells.length : lane.tokens.length;
     time.classList.toggle("fine", fine > 48);
@@ -71,9 +97,9 @@ function makeTransport(store, menus) {
   }
 
   function place(lane) {
-    const current = tokens ? tokenInFocus(store) : lane.at - 1;
+    const current = Math.floor((tokens ? tokenInFocus(store) : lane.at - 1) / each);
     // Only the cells between the old and the new place change: a scrub touches few nodes, however long the trace.
-    const edge = tokens ? lastShown(lane) + 1 : lane.at;
+    const edge = Math.ceil((tokens ? lastShown(lane) + 1 : lane.at) / each);
     const [from, to] = [Math.min(edge, later), Math.max(edge, later)];
     for (let k = from; k < Math.max(to, cells.length); k++) cells[k]?.classList.toggle("later", k >= edge);
     later = edge;

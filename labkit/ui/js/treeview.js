@@ -12,6 +12,7 @@ function treeView(store) {
   let drawn = "";
   let count = 0;
   let tallest = 92;
+  let fresh = false; // another tree than the one that was measured last
   let laid = 0; // the height that the panel was told to keep
   let seen = { lane: -1, at: -1, when: 0 };
   roving(scroll, (here, key) => nextInTree(scroll, here, key));
@@ -79,13 +80,18 @@ function treeView(store) {
         drawn = key;
         grow.show(now);
         redraw(stepped);
-        if (scroll.scrollHeight > scroll.clientHeight || scroll.scrollWidth > scroll.clientWidth) showEnd();
+        fresh = true;
       } else if (!changes || changes.has?.("selected")) {
         box.classList.remove("play");
         markChosen(scroll, nodeInFocus(store, now));
         element.dataset.drawn = String(++count);
       }
       coin.draw(changes);
+    },
+    /** When all is drawn: measuring between two changes costs a layout. */
+    settle() {
+      if (fresh && (scroll.scrollHeight > scroll.clientHeight || scroll.scrollWidth > scroll.clientWidth)) showEnd();
+      fresh = false;
     },
     table: () => treeTable(store),
   };

@@ -15,6 +15,7 @@ const CARDS = [
   ["Languages and numbers", "13_languages_and_numbers.ipynb", "The same phrase costs one language many times what it costs another; where a number is cut decides who can add.", "premium"],
   ["Diffusion", "16_diffusion.ipynb", "A text of masks, filled in any order and many places at once: which places are sure, and when is it done?", "unmask"],
   ["What parallelism costs", "17_parallelism_costs.ipynb", "Places that depend on each other, filled together: the loss has a formula, and a model that checks its own guess.", "parallel"],
+  ["Sweeps", "18_sweep.ipynb", "Every setting on every text, run after run, on all cores or a whole cluster: which setting is best, and for whom?", "sweep"],
 ];
 
 /** The small picture of a card, drawn with the marks of its page. */
@@ -51,6 +52,7 @@ function cardPicture(kind) {
     fan: [["M40 35C80 35 90 10 130 10H200", 6, "--tl-draft"], ["M40 35H200", 3, "--tl-draft"], ["M40 35C80 35 90 60 130 60H200", 1.6, "--tl-edge"]].map(([d, w, c]) => svg("path", { d, style: `fill:none;stroke:var(${c});stroke-width:${w}` })).concat([box(0, 26, 40, 18, "fill:var(--tl-ink)")]),
     unmask: Array.from({ length: 4 }, (_, row) => [[34, 2], [52, 1], [22, 3], [44, 0], [30, 3], [28, 2]].reduce(([x, all], [w, from]) => [x + w, [...all, box(x, 2 + row * 17, w - 3, 14, row >= from ? "fill:var(--tl-target-tint);stroke:var(--tl-target-edge);stroke-width:.8" : "fill:var(--tl-paper);stroke:var(--tl-edge);stroke-dasharray:1.5 3", 2)]], [2, []])[1]).flat(),
     parallel: [svg("path", { d: "M6 8C50 12 70 44 110 54S190 62 222 63", style: "fill:none;stroke:var(--tl-edge);stroke-width:2.4" }), ...[[6, 8], [50, 19], [94, 47], [138, 57], [182, 61], [220, 63]].map(([x, y]) => svg("circle", { cx: x, cy: y, r: 5, style: "fill:var(--tl-draft);stroke:var(--tl-ink)" }))],
+    sweep: [0, 1, 2].flatMap((row) => [0, 1, 2, 3, 4, 5, 6].map((at) => box(2 + 32 * at, 4 + 22 * row, 28, 18, row + 3 * at < 14 ? `fill:var(--tl-e${[1, 3, 4, 2, 5, 4, 2][(at + 2 * row) % 7]});stroke:var(--tl-edge);stroke-width:.6` : "fill:var(--tl-sunk);stroke:var(--tl-edge);stroke-width:.6"))),
     premium: [20, 26, 34, 48, 58, 40, 64].map((h, k) => box(4 + 32 * k, 68 - h, 24, h, k ? "fill:var(--tl-target);stroke:var(--tl-target-edge);stroke-width:.8" : "fill:var(--tl-draft)", 2)).concat([svg("path", { d: "M0 48H226", style: "stroke:var(--tl-ink);stroke-width:1.4;stroke-dasharray:6 4" })]),
   };
   return svg("svg", { viewBox: "-2 0 230 70", "aria-hidden": "true" }, ...marks[kind]);
