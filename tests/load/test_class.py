@@ -1,4 +1,4 @@
-"""A short class: everybody gets a page and steps, nobody reads an alarm, and in the end the engine holds nothing. Nothing is timed."""
+"""A short class: all get a page and step, nobody reads an alarm, and in the end the engine holds nothing. Nothing is timed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What classes do to a lab: engines and kernels that die, tabs that close, networks that break. Nothing is lost, nothing stays."""
+"""What classes do to a lab: engines and kernels die, tabs close, networks break. Nothing is lost, nothing stays."""
 
 from __future__ import annotations
 
