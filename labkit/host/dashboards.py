@@ -104,21 +104,25 @@ class Dashboards(Voila):
         dashboards = [path.name for path in sorted(Path(self.root_dir).glob("[0-9][0-9]_*.ipynb"))]
         if not self.expected:
             dashboards = [name for name in dashboards if name != TEACHER]
-        pools = {name: {"pool_size": self.pool} for name in dashboards}
-        self.kernel_manager.kernel_pools_config = {"default": {"pool_size": 0}, **pools}
-        for name in dashboards:
-            self.kernel_manager.fill_if_needed(delay=0, notebook_name=name)
+        goals = dict.fromkeys(dashboards, self.pool)
         if self.expected:
-            self.warming = asyncio.ensure_future(self.warm_class(pools[self.first]))
+            goals[self.first] = self.expected
+        pools = {name: {"pool_size": min(goal, 1)} for name, goal in goals.items()}
+        self.kernel_manager.kernel_pools_config = {"default": {"pool_size": 0}, **pools}
+        for name in pools:
+            self.kernel_manager.fill_if_needed(delay=0, notebook_name=name)
+        self.warming = asyncio.ensure_future(self.warm_more(pools, {name: goal for name, goal in goals.items() if goal > 1}))
 
-    async def warm_class(self, pool: dict[str, int]):
-        """Warm a kernel of the first page for everybody who is expected, a few at a time."""
-        for size in range(AT_ONCE, self.expected + AT_ONCE, AT_ONCE):
-            pool["pool_size"] = min(size, self.expected)
-            self.kernel_manager.fill_if_needed(delay=0, notebook_name=self.first)
-            ready = await asyncio.gather(*self.kernel_manager._pools[self.first])
-            await asyncio.gather(*(one["task"] for one in ready))
-        print(f"  {self.expected} pages of {self.first} are warm.", flush=True)
+    async def warm_more(self, pools: dict[str, dict[str, int]], goals: dict[str, int]):
+        """Warm a kernel for everybody who is expected, a few at a time: all at once would take longer than a kernel may take."""
+        for name, goal in goals.items():
+            for size in range(AT_ONCE, goal + AT_ONCE, AT_ONCE):
+                pools[name]["pool_size"] = min(size, goal)
+                self.kernel_manager.fill_if_needed(delay=0, notebook_name=name)
+                ready = await asyncio.gather(*self.kernel_manager._pools[name])
+                await asyncio.gather(*(one["task"] for one in ready))
+        if self.expected:
+            print(f"  {self.expected} pages of {self.first} are warm.", flush=True)
 
     def stop(self):
         """End all kernels; one that is just being ended elsewhere is no reason to leave the others."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from jupyter_server._tz import utcnow
 from jupyter_server.services.kernels.connection.channels import ZMQChannelsWebsocketConnection
@@ -77,7 +77,6 @@ class PatientKernelManager(AsyncMappingKernelManager):
         self.owners: dict[str, str] = {}  # kernel with a page: whose it is
         self._born: dict[str, float] = {}
         self._left: dict[str, float] = {}  # kernel whose page is gone: since when
-        self._quiet: dict[str, tuple[datetime, float]] = {}  # last activity by the date, and when that was seen by a steady clock
 
     async def make_room(self) -> None:
         """When the lab is full, end the kernel whose page has been gone for longest, if that is a minute or more."""
@@ -109,8 +108,6 @@ class PatientKernelManager(AsyncMappingKernelManager):
 
     def notify_disconnect(self, kernel_id):
         """A page's socket closed; the network may bring it back."""
-        if kernel_id in self._kernels:
-            self._kernels[kernel_id].last_activity = utcnow()
         super().notify_disconnect(kernel_id)
         if not self._kernel_connections.get(kernel_id):
             self._left[kernel_id] = time.monotonic()
@@ -120,18 +117,13 @@ class PatientKernelManager(AsyncMappingKernelManager):
         self.owners.pop(kernel_id, None)
         self._born.pop(kernel_id, None)
         self._left.pop(kernel_id, None)
-        self._quiet.pop(kernel_id, None)
         return super().remove_kernel(kernel_id)
 
     async def cull_kernel_if_idle(self, kernel_id):
         """End the kernel when it is idle for too long and somebody had met it."""
         now = time.monotonic()
         born = self._born.setdefault(kernel_id, now)
-        kernel = self._kernels[kernel_id]
-        seen, since = self._quiet.get(kernel_id, (None, now))
-        if kernel.last_activity != seen:
-            since = now
-        kernel.last_activity = utcnow() - timedelta(seconds=now - since)  # the stock manager reckons with today's date
-        self._quiet[kernel_id] = kernel.last_activity, since
+        gone = now - self._left.get(kernel_id, born)
+        self._kernels[kernel_id].last_activity = utcnow() - timedelta(seconds=gone)  # the stock manager reckons with the date
         if kernel_id in self.owners or now - born > FORGOTTEN:
             await super().cull_kernel_if_idle(kernel_id)
