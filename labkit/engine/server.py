@@ -31,7 +31,7 @@ from labkit.engine.turns import Turns, sentence
 from labkit.errors import EngineError, LabError
 
 # Close codes of RFC 6455 and its registry; the reason, at most 123 bytes, is shown to the person.
-GOING_AWAY, BAD_FRAME, TRY_LATER = 1001, 1008, 1013
+GOING_AWAY, BAD_FRAME, TOO_LARGE, TRY_LATER = 1001, 1008, 1009, 1013
 
 STRANGERS = 200  # connections beside those of visitors: not shaken hands yet, or asking for /health
 PING_SECONDS, PONG_SECONDS = 20, 60  # patient: a notebook cell that computes for half a minute must not lose its run
@@ -109,8 +109,12 @@ class Visitor:
                 return
             if message["type"] == "websocket.disconnect":
                 return
+            data = message.get("bytes") or b""
+            if len(data) > self.house.limits.max_frame_bytes:  # uvicorn refuses it unread; another server may let it through
+                await self.line.close(TOO_LARGE)
+                return
             try:
-                await self.take(frames.from_visitor(message.get("bytes") or b""))
+                await self.take(frames.from_visitor(data))
             except EngineError as broken:
                 await self.line.close(BAD_FRAME, str(broken).encode()[:123].decode(errors="ignore"))
                 return

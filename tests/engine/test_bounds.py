@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from labkit.engine.remote import RemoteEngine
+from labkit.engine.server import House, Visitor
 from labkit.errors import EngineError, KnobError, LabError, PromptError
 from labkit.trace import Request
 
@@ -99,5 +100,28 @@ def test_a_step_that_is_too_heavy_is_refused(serving, ask, until, collect):
             with pytest.raises(EngineError, match="more than the 200 allowed"):
                 await collect(engine.run(ask(prompt="y" * 300)))
             await until(lambda: house.engine.running == 0)
+
+    asyncio.run(play())
+
+
+def test_a_server_that_lets_long_frames_through_is_not_the_last_wall(local):
+    """Other servers than uvicorn have other bounds; the app has its own."""
+
+    class Line:
+        headers: dict = {}
+        closed = None
+
+        async def receive(self):
+            return {"type": "websocket.receive", "bytes": b"x" * 1001}
+
+        async def close(self, code, reason=""):
+            self.closed = code
+
+    async def play():
+        engine = local(max_frame_bytes=1000)
+        line = Line()
+        await Visitor(House(engine, engine.limits), line).serve()
+        assert line.closed == 1009
+        await engine.close()
 
     asyncio.run(play())
