@@ -15,6 +15,8 @@ from labkit import trace as traces
 from labkit.errors import TraceError
 from labkit.trace import Belief, Step, load, loads
 from labkit.views import read
+from labkit.views.strip import MOST, rows, strip
+from labkit.views.text import escaped
 
 KINDS = ("plain", "tree", "any")
 
@@ -154,3 +156,11 @@ def test_a_damage_far_behind_is_named():
         loads(made.dumps())
     with pytest.raises(TraceError, match="Step 5501 has a belief"):
         loads(made.pack())
+
+
+def test_the_picture_of_a_long_strip_is_its_end():
+    made = loads(long_trace(6000).pack())
+    drawn = strip(made, 5000)
+    assert len(drawn.layout.annotations) == MOST and "the last 3,000 of 5,006" in drawn.layout.title.text
+    assert drawn.layout.annotations[-1].text == escaped(read.tokens(made, 5000)[-1].text)
+    assert len(rows(made, 5000)) == 5006

@@ -10,6 +10,7 @@ from labkit.views import theme as themes
 from labkit.views.boxes import HIGH, SIZE, boxes
 from labkit.views.text import escaped
 
+MOST = 3000  # tokens of one picture; `upto` chooses which end there
 COLUMNS = ("place", "token", "source", "entropy, nats")
 
 
@@ -25,10 +26,14 @@ def rows(trace: Trace, upto: int | None = None) -> list[tuple]:
 def strip(trace: Trace, upto: int | None = None, *, width: float = 1000, theme: str = "light") -> go.Figure:
     """Every token as a box: the fill is the entropy's class, the foot its length (2 nats = the whole width).
 
-    A line of the text is a line here; one longer than `width` pixels goes on below.
+    A line of the text is a line here; one longer than `width` pixels goes on below. Of a longer text the last `MOST` tokens.
     """
     ink = themes.colours(theme)
-    table = rows(trace, upto)
+    whole = rows(trace, upto)
+    table = whole[-MOST:]
+    title = "Entropy, token by token"
+    if len(table) < len(whole):
+        title += f": the last {MOST:,} of {len(whole):,}"
     places, height = boxes([row[1] for row in table], width)
     shapes, notes = [], []
     for (_, _, _, nats), (name, x, wide, y) in zip(table, places):
@@ -64,7 +69,7 @@ def strip(trace: Trace, upto: int | None = None, *, width: float = 1000, theme: 
         )
     figure = go.Figure(layout={"template": {}})
     figure.update_layout(
-        title="Entropy, token by token",
+        title=title,
         shapes=shapes,
         annotations=notes,
         width=width + 24,

@@ -378,10 +378,17 @@ function makeStrip(store, place, lines) {
     focus = there;
   }
 
+  /** The token before the parts in the page, or behind them. */
+  function beyond(way) {
+    const index = way < 0 ? parts[shown[0]].from - 1 : parts[shown[1] - 1].upto;
+    return index < 0 || index >= store.lanes[place].tokens.length ? undefined : fetched(index);
+  }
+
   /** The button of token `index`, brought into the page if need be. */
   function fetched(index) {
     const lane = store.lanes[place];
     reveal(index, lane);
+    jumped = false; // its focus brings it into sight
     frame(lane);
     return nodeOf(index);
   }
@@ -389,10 +396,13 @@ function makeStrip(store, place, lines) {
   roving(element, (here, key) => {
     const all = [...element.querySelectorAll("[data-link]")];
     const index = all.indexOf(here);
-    if (key === "ArrowUp" || key === "ArrowDown") return nearestRow(all, here, key === "ArrowDown" ? 1 : -1);
+    const way = { ArrowUp: -1, ArrowLeft: -1, ArrowDown: 1, ArrowRight: 1 }[key];
+    const there = key === "ArrowUp" || key === "ArrowDown" ? nearestRow(all, here, way) : way && all[index + way];
+    if (there || (way && whole)) return there;
+    if (way) return beyond(way);
     if (!whole && key === "Home") return fetched(0);
     if (!whole && key === "End") return fetched(store.lanes[place].tokens.length - 1);
-    return { ArrowRight: all[index + 1], ArrowLeft: all[index - 1], Home: all[0], End: all.at(-1) }[key];
+    return { Home: all[0], End: all.at(-1) }[key];
   });
   element.addEventListener("click", (event) => {
     const key = event.target.closest("[data-link]")?.dataset.link;
