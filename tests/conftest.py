@@ -19,7 +19,7 @@ from labkit.paths import DATA
 from labkit.run import run
 from labkit.trace import Request, Trace
 
-LAST = ("notebooks", "browser")  # folders under tests/, slowest at the end
+LAST = ("notebooks", "load", "browser")  # folders under tests/, slowest at the end
 LENGTHS = (16, 32, 48)  # prompts are cut to these, so that a batch needs no padding
 
 torch.set_num_threads(1)
