@@ -358,6 +358,7 @@ function makeStrip(store, place, lines) {
     const there = nodeOf(target(lane));
     [followed, seen] = [present(lane), mark];
     sight = element.clientHeight;
+    if (jumped) measure(); // before it is scrolled: the gaps may change
     if (!there || element.scrollHeight <= sight) return;
     const [box, own] = [there.getBoundingClientRect(), element.getBoundingClientRect()];
     if (jumped) element.scrollTop += (box.top + box.bottom - own.top - own.bottom) / 2;
@@ -418,8 +419,8 @@ function makeStrip(store, place, lines) {
   whenResized(element, () => {
     if (whole) return;
     for (const part of parts) part.height = 0;
-    each = 0;
-    windowed();
+    [each, followed, jumped] = [0, "", true];
+    settle();
   });
 
   /** To be called when everything is drawn: it measures, and measuring between two changes costs a layout each. */
