@@ -12,7 +12,7 @@ from msgspec import Raw
 from labkit.engine import looks
 from labkit.engine.limits import WINDOW, Limits, check_length, check_window, checked, packed
 from labkit.engine.protocol import NO_DRAFT, MethodInfo, ModelInfo, Status, TransformInfo
-from labkit.engine.turns import CLOSED, Turns, guarded
+from labkit.engine.turns import CLOSED, Line, Share, Turns, guarded
 from labkit.errors import EngineError, LabError, ModelError
 from labkit.trace import Event, Request
 
@@ -69,6 +69,7 @@ class LocalEngine:
         self._open: set[Turns] = set()  # runs whose cache is not freed yet
         self._held = 0  # tokens that their caches may come to
         self._thread = ThreadPoolExecutor(1, "labkit-torch")
+        self._line = Line(self._thread)
         self._pairs: dict[tuple[str, str], Any] = {}
         self._names: tuple[str, str] | None = None  # of the default pair
 
@@ -110,12 +111,15 @@ class LocalEngine:
                 yield event
                 turns.grant(1)
 
-    def start(self, request: Raw) -> Turns:
-        """A run of the packed request that computes what it is granted; close it to free it. Raises `LabError`."""
+    def start(self, request: Raw, share: Share | None = None) -> Turns:
+        """A run of the packed request that computes what it is granted; close it to free it. Raises `LabError`.
+
+        Runs of one `share` get together as much of the thread as a run by itself.
+        """
         asked = checked(request, self.limits)
         if len(self._open) >= self.limits.max_runs:
             raise EngineError(f"The lab is full: {len(self._open)} runs are under way: try again in a minute.")
-        turns = Turns(self._thread, asked.method, self._events(asked), self._open.discard)
+        turns = Turns(self._line, share or Share(), asked.method, self._events(asked), self._open.discard)
         self._open.add(turns)
         return turns
 

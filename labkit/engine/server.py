@@ -27,7 +27,7 @@ from labkit.engine.frames import PATH, Ask, Cancel, Failed, Grant, Happened, Sta
 from labkit.engine.limits import LARGEST_WINDOW, Limits
 from labkit.engine.lines import Hall, Line
 from labkit.engine.local import LocalEngine
-from labkit.engine.turns import Turns, sentence
+from labkit.engine.turns import Share, Turns, sentence
 from labkit.errors import EngineError, LabError
 
 # Close codes of RFC 6455 and its registry; the reason, at most 123 bytes, is shown to the person.
@@ -94,6 +94,7 @@ class Visitor:
         self.number, self.page = 0, ""  # once it has introduced itself
         self.since, self.last, self.steps = time.monotonic(), None, 0  # when it came, its last step, how many it had
         self.sending = asyncio.Lock()  # one frame at a time, so that a client that does not read holds one answer, not many
+        self.share = Share()
         self.begun: list[Turns] = []  # runs whose caches may not be freed yet
 
     async def serve(self) -> None:
@@ -153,7 +154,7 @@ class Visitor:
             self.begun = [turns for turns in self.begun if not turns.freed]
             if len(self.begun) >= 2 * most:  # begun and stopped faster than the models can follow
                 raise EngineError(f"{len(self.begun)} runs are not cleared away yet: try again in a moment.")
-            turns = self.house.engine.start(frame.request)
+            turns = self.house.engine.start(frame.request, self.share)
         except LabError as error:
             await self.say(Failed.of(frame.id, error))
             return

@@ -1,32 +1,82 @@
-"""How many runs share one torch thread: each computes one event at its turn, as long as it has credit."""
+"""How many runs share one torch thread: each computes one event at its turn, as long as it has credit.
+
+Whose turn it is: the run's that has had least of the thread (start-time fair queueing, Goyal, Vin and Cheng 1996). So who steps
+by hand is served next, however many long runs go on, and sixteen runs of one visitor get no more than one of another.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import gc
+import itertools
 import sys
 import threading
+import time
 import traceback
 from concurrent.futures import ThreadPoolExecutor
+from heapq import heappop, heappush
 from typing import Any, Callable, Iterator
 
 from labkit.errors import EngineError, LabError
 from labkit.trace import Event
 
 CLOSED = "This engine was closed: connect again."
+LEAST = 0.001  # seconds that any turn counts as: equal runs then alternate, whatever the clock says of so short a time
+
+
+class Share:
+    """One visitor's part of the thread: its runs that wait, which share it."""
+
+    def __init__(self):
+        self.waiting = 0
+
+
+class Line:
+    """The runs that have a step due, before the `thread` that computes them one at a time.
+
+    Each run has a clock, which its steps move on by the seconds they took, times the runs of its visitor that wait; the one
+    whose clock is behind comes first. A run that was away begins where the others are.
+    """
+
+    def __init__(self, thread: ThreadPoolExecutor):
+        self.thread = thread
+        self._waiting: list[tuple[float, int, Turns]] = []  # a heap
+        self._now = 0.0  # the clock of the run that was served last
+        self._numbers = itertools.count()
+        self._lock = threading.Lock()
+
+    def join(self, turns: Turns) -> None:
+        """Let `turns` compute an event when it is its turn. Raises `RuntimeError` when the thread was closed."""
+        with self._lock:
+            turns.clock = max(turns.clock, self._now)
+            turns.share.waiting += 1
+            heappush(self._waiting, (turns.clock, next(self._numbers), turns))
+        self.thread.submit(self._serve)
+
+    def _serve(self) -> None:
+        with self._lock:
+            self._now, _, turns = heappop(self._waiting)
+            sharing = turns.share.waiting
+            turns.share.waiting -= 1
+        began = time.perf_counter()
+        again = turns.take()
+        turns.clock += sharing * max(time.perf_counter() - began, LEAST)
+        if again:
+            with contextlib.suppress(RuntimeError):  # the engine was closed meanwhile
+                self.join(turns)
 
 
 class Turns:
-    """One run: its events, computed in `thread` and handed to the loop that made this.
+    """One run: its events, computed in the thread of `line` and handed to the loop that made this.
 
-    A run is never queued twice and goes to the end of the queue after each event, so that runs take turns. The thread
-    queues it again by itself while credit is left: between two steps it never waits for the event loop, which on a busy
-    machine would cost more than the step.
+    A run is never in line twice. The thread puts it there again by itself while credit is left: between two steps it never
+    waits for the event loop, which on a busy machine would cost more than the step.
     """
 
-    def __init__(self, thread: ThreadPoolExecutor, name: str, events: Iterator[Event], tell: Callable[[Turns], None]):
-        self._thread, self._name, self._events, self._tell = thread, name, events, tell
+    def __init__(self, line: Line, share: Share, name: str, events: Iterator[Event], tell: Callable[[Turns], None]):
+        self.share, self.clock = share, 0.0
+        self._line, self._name, self._events, self._tell = line, name, events, tell
         self._loop = asyncio.get_running_loop()
         self._arrived: asyncio.Queue[Event | LabError | None] = asyncio.Queue()
         self._lock = threading.Lock()  # the loop grants and closes, the thread computes
@@ -42,7 +92,7 @@ class Turns:
                 return
             self._queued = True
         try:
-            self._thread.submit(self._turn)
+            self._line.join(self)
         except RuntimeError:
             raise EngineError(CLOSED) from None
 
@@ -68,21 +118,20 @@ class Turns:
         with self._lock:
             self._over = True
         with contextlib.suppress(RuntimeError):  # the engine was closed meanwhile
-            self._thread.submit(self._free)
+            self._line.thread.submit(self._free)
 
-    def _turn(self) -> None:
+    def take(self) -> bool:
+        """In the thread: compute an event. Returns whether another one is paid for."""
         if self._over:
-            return
+            return False
         event = guarded(f"a step of {self._name!r:.60}", lambda: next(self._events, None))
         with self._lock:
             self._credit -= 1
             self._over = self._over or event is None or isinstance(event, LabError)
-            self._queued = self._credit > 0 and not self._over
-            again = self._queued
-        with contextlib.suppress(RuntimeError):  # the loop, or the engine, was closed meanwhile
+            again = self._queued = self._credit > 0 and not self._over
+        with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
             self._loop.call_soon_threadsafe(self._arrived.put_nowait, event)
-            if again:
-                self._thread.submit(self._turn)
+        return again
 
     def _free(self) -> None:
         guarded("the end of a run", self._events.close)  # here, since a generator must end in the thread that runs it

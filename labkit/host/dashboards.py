@@ -19,6 +19,7 @@ from pathlib import Path
 # Without that module jsonschema leaves such addresses unchecked, and no schema here has one.
 sys.modules.setdefault("rfc3987_syntax", None)
 
+import psutil  # noqa: E402
 from tornado.ioloop import IOLoop  # noqa: E402
 from tornado.web import ErrorHandler, HTTPError, RedirectHandler  # noqa: E402
 from tornado.websocket import WebSocketClosedError  # noqa: E402
@@ -39,7 +40,8 @@ LOOPBACK = ("localhost", "127.0.0.1", "::1")
 # Paths that no page asks for, and that Voila's own handlers fail at instead of refusing: climbing, a zero byte, endless names.
 ODD = r"(?i).*(?:\.\.|%2e%2e|%00|.{1000}).*"
 TEMPLATES = "labkit|lab|base"
-WARM_UP = 4.0  # seconds after the start, and after a warm kernel was taken: first the page that somebody waits for
+WARM_UP = 4.0  # seconds after the start: first the page that somebody waits for
+LOOK, CALM, PATIENCE = 3.0, 70, 60.0  # seconds between two looks; per cent of the machine in use; seconds until calm is given up
 CULL_EVERY = 120  # seconds; long against the time a page takes to load
 CULL_AFTER = 1200  # seconds without a connected page
 
@@ -76,7 +78,7 @@ class Dashboards(Voila):
     """Voila whose root is the first page instead of a list of files, and which warms its kernels after that page."""
 
     name = "voila"
-    pool = Integer(1, config=True, help="warm kernels for each dashboard")
+    pool = Integer(1, config=True, help="warm kernels for each dashboard at the start; later one, unless this is 0")
     first = Unicode(WELCOME, config=True, help="the dashboard that the address leads to")
     expected = Integer(0, config=True, help="visitors who will open the first page at about the same time")
 
@@ -123,6 +125,20 @@ class Dashboards(Voila):
                 await asyncio.gather(*(one["task"] for one in ready))
         if self.expected:
             print(f"  {self.expected} pages of {self.first} are warm.", flush=True)
+        await self.keep_warm(pools)
+
+    async def keep_warm(self, pools: dict[str, dict[str, int]]):
+        """One more kernel where the last warm one was taken, when the machine has time: starting one costs hundreds of steps."""
+        psutil.cpu_percent()  # since the last call; the first has none
+        waited = 0.0
+        while self.pool:
+            await asyncio.sleep(LOOK)
+            name = next((name for name, pool in pools.items() if not pool["pool_size"]), None)
+            busy = psutil.cpu_percent() > CALM
+            waited = waited + LOOK if name and busy else 0.0
+            if name and (not busy or waited >= PATIENCE):
+                pools[name]["pool_size"], waited = 1, 0.0
+                self.kernel_manager.fill_if_needed(delay=0, notebook_name=name)
 
     def stop(self):
         """End all kernels; one that is just being ended elsewhere is no reason to leave the others."""

@@ -96,9 +96,9 @@ class PatientKernelManager(AsyncMappingKernelManager):
         return ""
 
     def hand_out(self, notebook: str) -> None:
-        """A visitor is about to get a page: of the kernels kept warm for a whole class one less is needed."""
+        """A visitor is about to get a page: one warm kernel less is wanted, so that Voila starts none in its place at once."""
         pool = self.kernel_pools_config.get(notebook, {})
-        pool["pool_size"] = max(pool.get("pool_size", 0) - 1, min(pool.get("pool_size", 0), 1))
+        pool["pool_size"] = max(pool.get("pool_size", 0) - 1, 0)
 
     def notify_connect(self, kernel_id):
         """A page's socket opened."""

@@ -10,6 +10,7 @@ from labkit.engine import frames
 from labkit.engine.limits import Limits, packed
 from labkit.engine.local import LocalEngine
 from labkit.engine.protocol import Status
+from labkit.engine.remote import RemoteEngine
 from labkit.engine.server import House
 from labkit.errors import EngineError, KnobError, ModelError, PromptError
 from labkit.trace import Closing, Opening, Step, Trace
@@ -130,6 +131,51 @@ def test_runs_take_turns(serving, ask, decoder, until, collect):
             longest = max(len(stretch) for stretch in "".join(map(str, together)).replace("12", "1 2").split(" "))
             assert together.count(1) == pytest.approx(together.count(2), abs=4)
             assert longest <= 4
+
+    asyncio.run(play())
+
+
+def test_who_steps_by_hand_waits_for_one_step_and_not_for_all(serving, ask, decoder, until, collect):
+    """Eight long runs of eight visitors; the ninth asks for a step now and then and is served after the one under way."""
+
+    async def play():
+        decoder.seconds = 0.01
+        async with serving() as (engine, house):
+            others = [RemoteEngine(engine.address) for _ in range(8)]
+            runs = [collect(other.run(ask(1000, seed=seed))) for seed, other in enumerate(others, 1)]
+            await until(lambda: len(set(decoder.order)) == 8)
+            async with aclosing(engine.run(ask(50, seed=9), window=1)) as mine:
+                await anext(mine)
+                waited = []
+                for _ in range(6):
+                    before = len(decoder.order)
+                    await anext(mine)
+                    waited.append(decoder.order[before:].index(9))
+                    await asyncio.sleep(0.1)  # a person looks at what came
+            assert sorted(waited)[3] <= 3, waited  # of eight; the first ones of a run stand where all others begin
+            for run in runs:
+                run.cancel()
+            for other in others:
+                await other.close()
+
+    asyncio.run(play())
+
+
+def test_many_runs_of_one_visitor_get_what_one_run_gets(serving, ask, decoder, until, collect):
+    async def play():
+        decoder.seconds = 0.003
+        async with serving() as (greedy, house):
+            modest = RemoteEngine(greedy.address)
+            many = [collect(greedy.run(ask(1000, seed=1))) for _ in range(6)]
+            await until(lambda: len(decoder.order) > 20)
+            one = collect(modest.run(ask(60, seed=2)))
+            await one
+            together = decoder.order[decoder.order.index(2) :]
+            share = together.count(2) / len(together)
+            assert 0.35 < share < 0.65, share  # turn by turn it would be a seventh
+            for run in many:
+                run.cancel()
+            await modest.close()
 
     asyncio.run(play())
 
