@@ -94,7 +94,7 @@ def test_what_a_dashboard_does_not_need_is_not_there(voila, path):
     assert ask(voila, path, "POST")[0] in (403, 404, 405)
 
 
-@pytest.mark.parametrize("id", [str(uuid.uuid4()), "../../x", "%00", "x" * 5000, "", "*", "1 or 1"])
+@pytest.mark.parametrize("id", ["e3fed3f7-ae45-435e-bfe7-b3900c9a6775", "../../x", "%00", "x" * 5000, "", "*", "1 or 1"])
 def test_only_who_knows_a_kernel_ends_it(voila, kernel, id):
     status, body, _ = ask(voila, f"/voila/api/shutdown/{id}".replace(" ", "%20"), "POST")
     assert status in (400, 403, 404) and "Traceback" not in body
