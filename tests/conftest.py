@@ -6,7 +6,9 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # busy cores make OpenMP's threads wait for each other
 
+import asyncio
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -26,6 +28,22 @@ torch.set_num_threads(1)
 # a busy machine is no failure: nothing is judged by its time
 settings.register_profile("lab", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("lab")
+
+
+_run = asyncio.run
+
+
+def _run_anywhere(main, **options):
+    """`asyncio.run`, in another thread where the browser of an earlier test keeps a loop in this one."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return _run(main, **options)
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(_run, main, **options).result()
+
+
+asyncio.run = _run_anywhere
 
 
 def pytest_collection_modifyitems(items):

@@ -47,6 +47,7 @@ class Members:
             self._child.kill()
             self._child.communicate()
             self._child = None
+            self._cache.cleanup()
 
     def _asked(self, before: str, after: str) -> tuple[str, ...] | None:
         patience = self.seconds
@@ -67,7 +68,10 @@ class Members:
     def _start(self) -> None:
         self.close()
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-        self._child = subprocess.Popen([sys.executable, "-I", __file__], text=True, encoding="utf-8", **pipes)
+        # jedi writes down what it has parsed; a process that is killed meanwhile leaves half a file, so each has its own folder
+        self._cache = tempfile.TemporaryDirectory(prefix="labkit-names-", ignore_cleanup_errors=True)
+        command = [sys.executable, "-I", __file__, self._cache.name]
+        self._child = subprocess.Popen(command, text=True, encoding="utf-8", **pipes)
         self._answers = queue.SimpleQueue()
         threading.Thread(target=_hear, args=(self._child.stdout, self._answers), daemon=True).start()
 
@@ -135,6 +139,7 @@ def serve() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     except (ImportError, ValueError, OSError):  # not on this platform
         pass
+    jedi.settings.cache_directory = sys.argv[1]
     environment = jedi.InterpreterEnvironment()
     project = jedi.Project(tempfile.gettempdir(), smart_sys_path=False)
 

@@ -11,6 +11,7 @@ from labkit import views
 from labkit.methods import all_methods, all_studies
 from labkit.run import run
 from labkit.trace import Closing, Request, Trace, loads
+from labkit.ui import sweep
 from labkit.views import table
 
 OWNERS = sorted(name for name, cls in (all_methods() | all_studies()).items() if cls.charts)
@@ -94,5 +95,5 @@ def test_no_token_text_becomes_markup(traced):
 
 def test_every_chart_has_a_view_and_every_view_an_owner():
     charts = {chart for cls in (all_methods() | all_studies()).values() for chart in cls.charts}
-    own = {"strip", "entropy", "next_token", "draft_tree", "acceptance", "block_efficiency", "cost"}
+    own = {"strip", "entropy", "next_token", "draft_tree", "acceptance", "block_efficiency", "cost", *sweep.CHARTS}
     assert charts | own == set(views.VIEWS)
