@@ -37,7 +37,10 @@ def _run_anywhere(main, **options):
     """`asyncio.run`, in another thread where the browser of an earlier test keeps a loop in this one."""
     try:
         asyncio.get_running_loop()
+        here = False
     except RuntimeError:
+        here = True
+    if here:
         return _run(main, **options)
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(_run, main, **options).result()

@@ -19,6 +19,7 @@ from labkit.engine.protocol import MethodInfo, ModelInfo, Status, TransformInfo
 from labkit.errors import LabError
 from labkit.host.launch import Family
 from labkit.knobs import Knob, check
+from labkit.paths import DATA
 from labkit.trace import Closing, Event, Opening, Request, Step, Trace
 from labkit.ui.bench import Bench
 
@@ -29,6 +30,7 @@ GRIDS: Grids = {
     "methods": ("plain,lookup,token-recycling,chain,static-tree,dyspec", []),
 }
 LABKIT = [sys.executable, "-m", "labkit.cli"]
+SHIPPED = DATA / "sweeps"
 PATIENCE = 1.0  # seconds nobody pulls until the child is stopped: what a person who pressed Stop has given up
 CHARTS = ("sweep_cells", "sweep_means")
 SUMMARY = "Which setting is best, and does the answer hold for every text? Each field is one run; Stop, and Run goes on."
@@ -179,13 +181,14 @@ def step(line: Line) -> Step:
 class Sweep(Bench):
     """A sweep with its knobs, started and stopped from the page; `grids` are (methods, settings) by name, as on the command line.
 
-    Results go to `folder`, by default `LABKIT_SWEEPS` or ~/labkit-sweeps; the sweep that was finished there last is shown first.
+    Results go to `folder`, by default `LABKIT_SWEEPS` or ~/labkit-sweeps; the sweep that was finished there last is shown first, and
+    one that comes with the lab where there is none.
     """
 
     def __init__(self, grids: Grids | None = None, *, folder: str | Path | None = None, **settings: Any):
         base = Path(folder or os.environ.get("LABKIT_SWEEPS") or Path.home() / "labkit-sweeps").expanduser()
         self.sweeper = Sweeper(grids or GRIDS, base)
-        found = None if settings else latest(base)
+        found = None if settings else latest(base) or latest(SHIPPED)
         trace = replayed(self.sweeper, *found) if found else None
         super().__init__("study", "", method="sweep", engine=self.sweeper, trace=trace, **settings)
 

@@ -2,7 +2,7 @@
 // face, so that equal bytes stand above each other whatever the script; only the colours behind them differ.
 
 const FACE = 15; // CSS pixels of the ribbon's letters
-const MOST_ROWS = 12;
+const MOST_SEGMENTERS = 12;
 const TINTS = 4; // colours that tokens take in turn
 const HELP = { // what a column of the table means
   "different": "how many different tokens the text needs",
@@ -292,7 +292,7 @@ function renderRibbon({ model, el }) {
     });
     numbers.replaceChildren(html("table", null, html("caption", { class: "sr" }, "Every row in numbers"), html("thead", null, html("tr", null, ...heads)), html("tbody", null, ...body)));
     more.replaceChildren(html("option", { value: "" }, "add a row …"), ...state.kinds.map((one) => html("option", { value: one.name }, one.title)));
-    more.disabled = state.rows.length >= MOST_ROWS;
+    more.disabled = state.rows.length >= MOST_SEGMENTERS;
   }
 
   let built = "";
