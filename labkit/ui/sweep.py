@@ -181,8 +181,8 @@ def step(line: Line) -> Step:
 class Sweep(Bench):
     """A sweep with its knobs, started and stopped from the page; `grids` are (methods, settings) by name, as on the command line.
 
-    Results go to `folder`, by default `LABKIT_SWEEPS` or ~/labkit-sweeps; the sweep that was finished there last is shown first, and
-    one that comes with the lab where there is none.
+    Results go to `folder`, by default `LABKIT_SWEEPS` or ~/labkit-sweeps; the sweep finished there last is shown first, and one
+    that comes with the lab where there is none.
     """
 
     def __init__(self, grids: Grids | None = None, *, folder: str | Path | None = None, **settings: Any):
