@@ -7,6 +7,7 @@ waiting for the models. They come in as looks; an engine in a kernel's own proce
 from __future__ import annotations
 
 import hmac
+import itertools
 import time
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -42,13 +43,14 @@ class Classroom:
         self.steps = 0  # served to everybody since the start
         self.began = time.monotonic()
         self.numbers: dict[str, int] = {}
+        self._next = itertools.count(1)
 
     def number(self, who: str) -> int:
         """The visitor's number, in the order of arrival; tabs of one browser share it."""
         if who not in self.numbers:
             if len(self.numbers) >= REMEMBERED:
                 del self.numbers[next(iter(self.numbers))]
-            self.numbers[who] = max(self.numbers.values(), default=0) + 1
+            self.numbers[who] = next(self._next)
         return self.numbers[who]
 
     def check(self, key: str) -> None:

@@ -21,6 +21,9 @@ PATH = "/engine/1"  # the number is raised when frames change, so that an old no
 DEFAULT_ADDRESS = "127.0.0.1:8765"
 LONGEST_SENTENCE = 2000  # characters; a library's words may quote whatever a visitor sent
 
+# Close codes of RFC 6455 and its registry; the reason, at most 123 bytes, is shown to the person.
+GOING_AWAY, REFUSED, TOO_LARGE, TRY_LATER = 1001, 1008, 1009, 1013
+
 Credit = Annotated[int, msgspec.Meta(ge=1, le=LARGEST_WINDOW)]
 
 

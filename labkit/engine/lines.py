@@ -5,9 +5,10 @@ from __future__ import annotations
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
+from labkit.engine.frames import TOO_LARGE
+
 PUNCTUAL = 10.0  # seconds from a connection to its handshake, and from its end to the moment that what is unread is dropped
 MOST_FRAGMENTS = 1000  # of one message; a notebook sends each whole
-TOO_LARGE = 1009
 
 
 class Hall(H11Protocol):

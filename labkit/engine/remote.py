@@ -13,7 +13,21 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
 from labkit.engine import door, frames
-from labkit.engine.frames import PATH, Ask, Cancel, Ended, Failed, FromEngine, FromVisitor, Grant, Start
+from labkit.engine.frames import (
+    GOING_AWAY,
+    PATH,
+    REFUSED,
+    TOO_LARGE,
+    TRY_LATER,
+    Ask,
+    Cancel,
+    Ended,
+    Failed,
+    FromEngine,
+    FromVisitor,
+    Grant,
+    Start,
+)
 from labkit.engine.limits import WINDOW, check_window, packed
 from labkit.engine.protocol import MethodInfo, ModelInfo, Status, TransformInfo
 from labkit.errors import EngineError
@@ -24,7 +38,6 @@ PATIENCE = 10.0  # seconds until a server that was there is given up
 ANSWER_WITHIN = 1.0  # seconds for a handshake; a server's loop never waits for its models
 PING_SECONDS, PONG_SECONDS = 2, 4  # a server that hangs is noticed within six seconds
 
-TOO_LARGE, GOING_AWAY, REFUSED, TRY_LATER = 1009, 1001, 1008, 1013  # close codes
 FORBIDDEN = 403  # of HTTP: before a socket is there
 
 T = TypeVar("T")

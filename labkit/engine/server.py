@@ -23,15 +23,24 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from labkit.engine import classroom, door, frames
-from labkit.engine.frames import PATH, Ask, Cancel, Failed, Grant, Happened, Start
+from labkit.engine.frames import (
+    GOING_AWAY,
+    PATH,
+    REFUSED,
+    TOO_LARGE,
+    TRY_LATER,
+    Ask,
+    Cancel,
+    Failed,
+    Grant,
+    Happened,
+    Start,
+)
 from labkit.engine.limits import LARGEST_WINDOW, Limits
 from labkit.engine.lines import Hall, Line
 from labkit.engine.local import LocalEngine
 from labkit.engine.turns import Share, Turns, sentence
 from labkit.errors import EngineError, LabError
-
-# Close codes of RFC 6455 and its registry; the reason, at most 123 bytes, is shown to the person.
-GOING_AWAY, BAD_FRAME, TOO_LARGE, TRY_LATER = 1001, 1008, 1009, 1013
 
 STRANGERS = 200  # connections beside those of visitors: not shaken hands yet, or asking for /health
 PING_SECONDS, PONG_SECONDS = 20, 60  # patient: a notebook cell that computes for half a minute must not lose its run
@@ -117,7 +126,7 @@ class Visitor:
             try:
                 await self.take(frames.from_visitor(data))
             except EngineError as broken:
-                await self.line.close(BAD_FRAME, str(broken).encode()[:123].decode(errors="ignore"))
+                await self.line.close(REFUSED, str(broken).encode()[:123].decode(errors="ignore"))
                 return
             await asyncio.sleep(0)  # thousands of frames may lie ready: others have their turn between them
 

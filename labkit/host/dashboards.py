@@ -30,13 +30,13 @@ from voila.shutdown_kernel_handler import VoilaShutdownKernelHandler  # noqa: E4
 from voila.tornado.handler import TornadoVoilaHandler  # noqa: E402
 from voila.tornado.kernel_websocket_handler import VoilaKernelWebsocketHandler  # noqa: E402
 
+from labkit.engine.door import LOOPBACK  # noqa: E402
 from labkit.host.door import AskForWord, Door, Page  # noqa: E402
 from labkit.host.kernels import PatientKernelManager, PromptConnection  # noqa: E402
 from labkit.host.lesson import TEACHER  # noqa: E402
 
 WELCOME = "00_welcome.ipynb"
 AT_ONCE = 4  # kernels of a class started at the same time
-LOOPBACK = ("localhost", "127.0.0.1", "::1")
 # Paths that no page asks for, and that Voila's own handlers fail at instead of refusing: climbing, a zero byte, endless names.
 ODD = r"(?i).*(?:\.\.|%2e%2e|%00|.{1000}).*"
 TEMPLATES = "labkit|lab|base"

@@ -26,10 +26,10 @@ from starlette.websockets import WebSocket
 
 from labkit import views
 from labkit.engine import frames
-from labkit.engine.frames import Answer, Ask, Cancel, Ended, Failed, Grant, Happened, Start
+from labkit.engine.frames import REFUSED, TRY_LATER, Answer, Ask, Cancel, Ended, Failed, Grant, Happened, Start
 from labkit.engine.limits import LARGEST_WINDOW, Limits, checked, packed
 from labkit.engine.local import LocalEngine
-from labkit.engine.server import BAD_FRAME, House
+from labkit.engine.server import House
 from labkit.errors import EngineError, LabError, TraceError
 from labkit.models import load
 from labkit.run import run
@@ -223,7 +223,7 @@ class Town(RuleBasedStateMachine):
     def limits_hold(self):
         assert len(self.house.visitors) <= 3 and self.engine.running <= 4
         for guest in self.guests:
-            assert guest.code in (None, BAD_FRAME, 1013)
+            assert guest.code in (None, REFUSED, TRY_LATER)
 
     def teardown(self):
         async def close():

@@ -37,6 +37,16 @@ async def opened(make, **settings):
     return page
 
 
+async def offered(make, engine):
+    """A page with a step of its own that the teacher's trace is offered to; and its own trace."""
+    page = await opened(make)
+    await page.do("step")
+    own = page.bench.trace
+    show(engine, 1)
+    await page.until(lambda: page.all("pushed"))
+    return page, own
+
+
 @looped
 async def test_the_page_says_who_it_is(make, engine):
     await opened(make)
@@ -45,11 +55,7 @@ async def test_the_page_says_who_it_is(make, engine):
 
 @looped
 async def test_what_is_shown_is_offered_and_opens_on_demand(make, engine):
-    page = await opened(make)
-    await page.do("step")
-    own = page.bench.trace
-    show(engine, 1)
-    await page.until(lambda: page.all("pushed"))
+    page, own = await offered(make, engine)
     assert page.all("pushed") == [{"name": "greedy", "open": False}] and page.bench.trace is own
     await page.do("follow")
     assert page.bench.trace.ids == SHOWN.ids and page.all("pushed")[-1] == {"open": True}
@@ -87,11 +93,7 @@ async def test_shown_at_once_it_opens_and_one_s_own_run_is_kept(make, engine):
 
 @looped
 async def test_a_second_trace_takes_the_place_of_the_first_and_not_of_one_s_own(make, engine):
-    page = await opened(make)
-    await page.do("step")
-    own = page.bench.trace
-    show(engine, 1)
-    await page.until(lambda: page.all("pushed"))
+    page, own = await offered(make, engine)
     await page.do("follow")
     show(engine, 2, "sampled")
     await page.until(lambda: page.all("pushed")[-1].get("name") == "sampled")
