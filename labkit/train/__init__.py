@@ -10,7 +10,8 @@ def train(what: str = "pair", out: Path | str = "data/models", **choices) -> Pat
     """Train "pair", "target" or "draft" and write the model folder(s) under `out`; returns where.
 
     `choices` are those of `labkit.train.runs.train_model`: `tokens` or `minutes` as a budget, `device` ("cpu", "cuda"),
-    `threads`, `seed`, `rate`, `init`, `resume`, `teacher`, `tokenizer`, `report`. Raises ValueError for a bad choice.
+    `threads`, `seed`, `rate`, `decay`, `needles_every`, `init`, `resume`, `teacher`, `tokenizer`, `report`. Raises
+    ValueError for a bad choice.
     """
     from labkit.train import runs
 

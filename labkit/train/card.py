@@ -79,14 +79,18 @@ def _history(role: str, runs: list[dict], digests: dict[str, str]) -> str:
             f"{number}. {run['tokens'] / 1e6:.1f} M tokens in {run['minutes']:.0f} minutes ({run['device']}, "
             f"{run['dtype']}, PyTorch {run['torch']}): Muon + AdamW, peak rate {plan['rate']:g}, batches of "
             f"{plan['batch']:,} tokens, seed {plan['seed']}; windows of 512 tokens up to "
-            f"{plan['decay_from'] / 1e6:.1f} M tokens, then of 2,048, every third batch needles, while the rate falls "
-            f"to zero."
+            f"{plan['decay_from'] / 1e6:.1f} M tokens, then of 2,048, {_needles_in(plan)}, while the rate falls to zero."
         )
         if teacher := run.get("teacher"):
             which = "this target" if teacher["sha256"] == digests["target"] else "an earlier target"
             text += f" It learned {teacher['share']:.0%} from {which}'s next-token distributions, the rest from text."
         lines.append(text)
     return "\n".join(lines) + "\n"
+
+
+def _needles_in(plan: dict) -> str:
+    every = plan.get("needles_every")  # runs before it was a choice drew their windows anywhere in the needles
+    return "every third batch needles" if every is None else f"one batch in {every} of long needles, their values weighted"
 
 
 def _measures(target: dict, draft: dict, digest: str) -> str:

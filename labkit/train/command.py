@@ -22,6 +22,8 @@ Device = Annotated[str, typer.Option(help="cpu or cuda.")]
 Threads = Annotated[int | None, typer.Option(help="CPU threads; all of them by default.")]
 Seed = Annotated[int, typer.Option(help="Of the first weights, the corpus and the order of the text.")]
 Rate = Annotated[float, typer.Option(help="Peak learning rate.")]
+Decay = Annotated[float, typer.Option(help="Share of the run with long windows, needles and a falling rate.")]
+Every = Annotated[int, typer.Option("--needles-every", help="Of this many long batches one is needles.")]
 Init = Annotated[Path | None, typer.Option(help="Folder with weights to start from, instead of random ones.")]
 Resume = Annotated[Path | None, typer.Option(help="Checkpoint to continue; with --tokens, to a new budget in all.")]
 Tokenizer = Annotated[Path | None, typer.Option(help="Folder of the tokenizer; the pair's own by default.")]
@@ -69,12 +71,15 @@ def target(
     threads: Threads = None,
     seed: Seed = 0,
     rate: Rate = 2e-3,
+    decay: Decay = 0.3,
+    needles_every: Every = 3,
     init: Init = None,
     resume: Resume = None,
     tokenizer: Tokenizer = None,
 ) -> None:
     """Train the target alone. A draft made for another target keeps working, but agrees less."""
     choices = {"device": device, "threads": threads, "seed": seed, "rate": rate, "tokenizer": tokenizer}
+    choices |= {"decay": decay, "needles_every": needles_every}
     _run("target", out, tokens=tokens, minutes=minutes, init=init, resume=resume, report=typer.echo, **choices)
 
 

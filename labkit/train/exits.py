@@ -99,7 +99,7 @@ class ExitTrainer(Trainer):
         self.coins.manual_seed(self.progress.plan.seed * 1_000_003 + self.progress.step)  # a resumed run drops the same layers
         super().step()
 
-    def _loss(self, rows: Tensor) -> Tensor:  # [rows, window + 1] -> nats a token
+    def _loss(self, rows: Tensor, asked: Tensor) -> Tensor:  # [rows, window + 1] -> nats a token
         inputs, wanted = rows[:, :-1], rows[:, 1:].reshape(-1)
         layers = len(self.model.model.layers)
         chance = DROPOUT * (torch.exp2(torch.arange(layers) / (layers - 1)) - 1)  # LayerSkip's: 0 to DROPOUT

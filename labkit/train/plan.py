@@ -13,7 +13,8 @@ from labkit.train.tokenizer import END_OF_TEXT, PAD, VOCABULARY
 
 CONTEXT = 2048  # tokens
 SHORT_WINDOW, LONG_WINDOW = 512, 2048  # tokens: cheap windows while stable, whole contexts while decaying
-NEEDLES_EVERY = 3  # while decaying, every third batch is needles
+NEEDLES_EVERY = 3  # while decaying, every third batch is needles, unless a plan says otherwise
+ASKED_WEIGHT = 8  # what a token that is asked for counts in the loss of those batches: there are a few in a thousand
 DECAY_SHARE = 0.3  # of a run's tokens
 WARMUP_STEPS = 100
 BATCH = {"cpu": 8192, "cuda": 131_072}  # tokens an optimizer step: small while text is scarce, large where it is cheap
@@ -52,7 +53,8 @@ class Plan:
     """A run's schedule. All amounts are tokens.
 
     tokens: the whole run; decay_from: where the decay and the long windows begin; batch: an optimizer step's tokens;
-    rate: the peak learning rate (of Muon and AdamW alike); seed: of the initial weights and the order of the windows.
+    rate: the peak learning rate (of Muon and AdamW alike); seed: of the initial weights and the order of the windows;
+    needles_every: of this many long batches one is needles.
     """
 
     tokens: int
@@ -60,16 +62,17 @@ class Plan:
     batch: int = BATCH["cpu"]
     rate: float = 2e-3
     seed: int = 0
+    needles_every: int = NEEDLES_EVERY
 
     @classmethod
-    def of(cls, tokens: int, seen: int = 0, **rest) -> "Plan":
-        """A plan of `tokens` in all of which `seen` are done: the decay takes the last 30 %, or what is left if less.
+    def of(cls, tokens: int, seen: int = 0, decay: float = DECAY_SHARE, **rest) -> "Plan":
+        """A plan of `tokens` in all of which `seen` are done: the decay takes the share `decay`, or what is left if less.
 
         Raises ValueError when nothing is left to do or the batch can't hold one long window.
         """
         if tokens <= seen:
             raise ValueError(f"a budget of {tokens} tokens leaves nothing to do after {seen}: give a larger one")
-        plan = cls(tokens, max(round(tokens * (1 - DECAY_SHARE)), seen), **rest)
+        plan = cls(tokens, max(round(tokens * (1 - decay)), seen), **rest)
         if plan.batch < LONG_WINDOW or plan.batch % LONG_WINDOW:
             raise ValueError(f"a batch of {plan.batch} tokens is not a multiple of {LONG_WINDOW}, one long window")
         return plan

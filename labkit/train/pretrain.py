@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -19,8 +20,8 @@ from transformers import LlamaForCausalLM
 from labkit.train import attention
 from labkit.train.checkpoint import load_checkpoint, load_weights, read_state, save_checkpoint
 from labkit.train.device import fast_dtype, keep_freed_memory
-from labkit.train.plan import NEEDLES_EVERY, Plan, config_of
-from labkit.train.tokens import TokenSet, Windows
+from labkit.train.plan import ASKED_WEIGHT, LONG_WINDOW, SHORT_WINDOW, Plan, config_of
+from labkit.train.tokens import TokenSet, WholeNeedles, Windows
 
 MICRO_BATCH = {"cpu": 2048, "cuda": 32_768}  # tokens a forward: what fits the caches / fills the device
 SAVE_EVERY = 100  # steps
@@ -74,9 +75,12 @@ class Trainer:
         self._quiet_outputs()
         self.model.to(self.device).train()
         self.optimizers = make_optimizers(self.model, plan.rate)
-        self.code = {length: Windows(tokens.train, length, plan.seed) for length in (512, 2048)}
-        self.needles = Windows(tokens.needles, 2048, plan.seed)
+        self._open_text(plan.seed)
         self.dtype = fast_dtype(self.device)
+
+    def _open_text(self, seed: int) -> None:
+        self.code = {length: Windows(self.tokens.train, length, seed) for length in (SHORT_WINDOW, LONG_WINDOW)}
+        self.needles = WholeNeedles(self.tokens.needles, self.tokens.asked, LONG_WINDOW, seed)
 
     def _quiet_outputs(self) -> None:
         """Start every block as the identity (its two output matrices at zero): better after few tokens."""
@@ -88,46 +92,47 @@ class Trainer:
         """One optimizer step on the next batch."""
         began = time.perf_counter()
         progress, plan = self.progress, self.progress.plan
-        rows, of_needles = self._next_rows()
+        rows, asked = self._next_rows()
         rate = plan.rate_at(progress.seen)
         micro = max(1, MICRO_BATCH[self.device.type] // (rows.shape[1] - 1))
         total = 0.0
-        for part in rows.split(micro):
-            loss = self._loss(part) * len(part) / len(rows)
+        for part, wanted in zip(rows.split(micro), asked.split(micro)):
+            loss = self._loss(part, wanted) * len(part) / len(rows)
             loss.backward()
             total += loss.item()
         descend(self.model, self.optimizers, rate)
         progress.seen += plan.batch
         progress.step += 1
-        name = "needle_loss" if of_needles else "loss"
+        name = "needle_loss" if asked.any() else "loss"
         before = getattr(progress, name)
         setattr(progress, name, total if before is None else 0.98 * before + 0.02 * total)
         took = time.perf_counter() - began
         progress.seconds += took
         progress.speed = plan.batch / took if not progress.speed else 0.95 * progress.speed + 0.05 * plan.batch / took
 
-    def _next_rows(self) -> tuple[Tensor, bool]:  # int64 [rows, window + 1]; whether they are needles
+    def _next_rows(self) -> tuple[Tensor, Tensor]:  # both int64 [rows, window + 1]: tokens, and 1 where one is asked for
         progress, plan = self.progress, self.progress.plan
         length = plan.window_at(progress.seen)
         rows = plan.batch // length
-        of_needles = length == 2048 and progress.step % NEEDLES_EVERY == 0
-        if of_needles:
-            batch = self.needles.batch(progress.needle_windows, rows)
+        if length == LONG_WINDOW and progress.step % plan.needles_every == 0:
+            both = self.needles.batch(progress.needle_windows, rows)
             progress.needle_windows += rows
         else:
             batch = self.code[length].batch(progress.code_windows[str(length)], rows)
             progress.code_windows[str(length)] += rows
-        return torch.from_numpy(batch).to(self.device), of_needles
+            both = batch, np.zeros_like(batch)
+        return tuple(torch.from_numpy(one).to(self.device) for one in both)
 
     def _fast(self) -> AbstractContextManager:
         return torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32)
 
-    def _loss(self, rows: Tensor) -> Tensor:  # [rows, window + 1] -> nats a token
+    def _loss(self, rows: Tensor, asked: Tensor) -> Tensor:  # both [rows, window + 1] -> nats a token
         inputs, wanted = rows[:, :-1], rows[:, 1:].reshape(-1)
+        weights = 1 + (ASKED_WEIGHT - 1) * asked[:, 1:].reshape(-1)
         with self._fast():
             logits = self.model(inputs, use_cache=False).logits
         log_q = logits.flatten(0, 1).float().log_softmax(-1)  # [tokens, V]
-        text_loss = F.nll_loss(log_q, wanted)
+        text_loss = (F.nll_loss(log_q, wanted, reduction="none") * weights).mean()
         if self.teacher is None:
             return text_loss
         with torch.no_grad(), self._fast():
@@ -169,13 +174,12 @@ class Trainer:
         if tokens is not None and tokens != plan.tokens:
             if state["seen"] > plan.decay_from:
                 raise ValueError(f"{folder} is already decaying: extend a run from its folder 'stable' instead")
-            kept = {"batch": plan.batch, "rate": plan.rate, "seed": plan.seed}
+            kept = {"batch": plan.batch, "rate": plan.rate, "seed": plan.seed, "needles_every": plan.needles_every}
             plan = Plan.of(tokens, state["seen"], **kept)
         load_checkpoint(folder, self.model, self.optimizers)
         fields = {name: state[name] for name in Progress.__dataclass_fields__ if name != "plan"}
         self.progress = Progress(plan, **fields)
-        self.code = {length: Windows(self.tokens.train, length, plan.seed) for length in (512, 2048)}
-        self.needles = Windows(self.tokens.needles, 2048, plan.seed)
+        self._open_text(plan.seed)
 
 
 def needs_muon() -> None:

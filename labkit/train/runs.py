@@ -11,7 +11,7 @@ import transformers
 from labkit.train import attention
 from labkit.train.card import write_card
 from labkit.train.checkpoint import read_state
-from labkit.train.plan import BATCH, DECAY_SHARE, Plan
+from labkit.train.plan import BATCH, DECAY_SHARE, NEEDLES_EVERY, Plan
 from labkit.train.pretrain import TEACHER_SHARE, Trainer, pretrain
 from labkit.train.release import load_model, measure, read_json, weights_digest, write_model
 from labkit.train.tokenizer import load_tokenizer
@@ -31,6 +31,8 @@ def train_model(
     threads: int | None = None,
     seed: int = 0,
     rate: float = 2e-3,
+    decay: float = DECAY_SHARE,
+    needles_every: int = NEEDLES_EVERY,
     init: Path | None = None,
     resume: Path | None = None,
     teacher: Path | None = None,
@@ -40,13 +42,14 @@ def train_model(
     """Train one model ("target" or "draft") and write it to the folder `out`/role, which is returned.
 
     The budget is `tokens`, or `minutes` (turned into tokens once, by timing a few steps), exactly one of them unless
-    `resume` names a checkpoint, which knows its own. `init`: a folder with weights to start from. `teacher`: a folder
-    with a model whose next-token distributions are learned too. `tokenizer`: the folder of the one to use, the shipped
-    one (`out`/target) by default. Checkpoints and the loss curve go into the cache folder. Raises ValueError for bad
-    choices, for folders without what is needed, and when an unfinished run would be overwritten.
+    `resume` names a checkpoint, which knows its own. `decay`: the share of the run in which the windows are long and the
+    rate falls; `needles_every`: of this many long batches one is needles. `init`: a folder with weights to start from.
+    `teacher`: a folder with a model whose next-token distributions are learned too. `tokenizer`: the folder of the one to
+    use, the shipped one (`out`/target) by default. Checkpoints and the loss curve go into the cache folder. Raises
+    ValueError for bad choices, for folders without what is needed, and when an unfinished run would be overwritten.
     """
     out = Path(out)
-    _check(tokens, minutes, threads, rate, resume, init)
+    _check(tokens, minutes, threads, rate, resume, init, decay, needles_every)
     if threads is not None:
         torch.set_num_threads(threads)
     coder = load_tokenizer(tokenizer or out / "target")
@@ -59,13 +62,14 @@ def train_model(
     if resume is None:
         refuse_to_overwrite(place)
     fixed = {"batch": BATCH["cuda" if device.startswith("cuda") else "cpu"], "rate": rate, "seed": seed}
+    fixed |= {"decay": decay, "needles_every": needles_every}
     plan = Plan.of(tokens or 10**12, **fixed)
     trainer = Trainer(role, plan, corpus, device, guide)
     if resume is not None:
         trainer.resume(resume, tokens)
     else:
         if tokens is None:
-            plan = Plan.of(_tokens_in(minutes, trainer, report), **fixed)
+            plan = Plan.of(_tokens_in(minutes, decay, trainer, report), **fixed)
             trainer = Trainer(role, plan, corpus, device, guide)
         if init is not None:
             trainer.start_from(init, read_json(init, "training.json").get("runs", []))
@@ -119,10 +123,10 @@ def record(trainer: Trainer, teacher: Path | None) -> dict:
     return entry
 
 
-def _tokens_in(minutes: float, trainer: Trainer, report: Report) -> int:
+def _tokens_in(minutes: float, decay: float, trainer: Trainer, report: Report) -> int:
     """How many tokens fit into `minutes`, by timing two steps on short windows and two on long ones."""
     seconds = {}
-    for decaying, share in ((False, 1 - DECAY_SHARE), (True, DECAY_SHARE)):
+    for decaying, share in ((False, 1 - decay), (True, decay)):
         plan = trainer.progress.plan
         trainer.progress.plan = Plan(plan.tokens, 0 if decaying else plan.tokens, plan.batch, 0.0, plan.seed)
         trainer.step()  # the first one of its kind is slower
@@ -136,10 +140,14 @@ def _tokens_in(minutes: float, trainer: Trainer, report: Report) -> int:
     return steps * trainer.progress.plan.batch
 
 
-def _check(tokens, minutes, threads, rate, resume, init) -> None:
-    for name, value in (("tokens", tokens), ("minutes", minutes), ("threads", threads), ("rate", rate)):
+def _check(tokens, minutes, threads, rate, resume, init, decay, needles_every) -> None:
+    given = {"tokens": tokens, "minutes": minutes, "threads": threads, "rate": rate}
+    given |= {"decay": decay, "needles_every": needles_every}
+    for name, value in given.items():
         if value is not None and value <= 0:
             raise ValueError(f"{name} is {value}: give a number above 0")
+    if decay > 1:
+        raise ValueError(f"decay is {decay}: it is a share of the run, at most 1")
     if resume is None and (tokens is None) == (minutes is None):
         raise ValueError("give a budget: either tokens or minutes")
     if resume is not None and minutes is not None:

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -15,12 +15,13 @@ from tokenizers import Tokenizer
 from labkit.train import corpus, needles
 from labkit.train.tokenizer import END_OF_TEXT, FIM_MIDDLE, FIM_PREFIX, FIM_SUFFIX
 
-RECIPE = 1  # raise it whenever this file, corpus.py or needles.py changes what they produce
+RECIPE = 2  # raise it whenever this file, corpus.py or needles.py changes what they produce
 FIM_SHARE = 0.3  # of documents
 FIM_LENGTH = 3000  # characters of a fill-in-the-middle piece: all three parts meet in one window
 NEEDLE_SHARE = 0.06  # of the training text's tokens
 NEEDLE_TOKENS = 850  # on average, measured
 LONG_NEEDLES = 5000  # needles kept apart for the batches of needles alone
+FAR = 1000  # tokens: the least that a needle of those batches has
 HELD_OUT_NEEDLES = 200
 
 
@@ -30,6 +31,7 @@ class TokenSet:
 
     train: np.ndarray  # code (30 % of documents in fill-in-the-middle form) and 6 % needles
     needles: np.ndarray  # more needles, nothing else
+    asked: np.ndarray  # uint8 [tokens of needles]: 1 where a token is (part of) a value that is asked for
     held_out: np.ndarray  # held-out code, plain
     held_out_needles: list[needles.Needle]  # over held-out code
     manifest: dict  # what it was made of: sources with versions and licences, counts, fingerprint
@@ -114,7 +116,8 @@ def _build(place: Path, chosen: list[corpus.Source], tokenizer: Tokenizer, seed:
     code = list(encode_documents(tokenizer, texts, rng, FIM_SHARE))
     code_tokens = sum(map(len, code))
     mixed_in = round(code_tokens * NEEDLE_SHARE / (1 - NEEDLE_SHARE) / NEEDLE_TOKENS)
-    drawn = list(_needle_ids(tokenizer, mixed_in + LONG_NEEDLES, texts, rng))
+    made = [needles.make_needle(rng, texts) for _ in range(mixed_in + LONG_NEEDLES)]
+    drawn = list(encode_documents(tokenizer, (needle.text for needle in made), rng, 0.0))
     mixture = _documents_of(code) + drawn[:mixed_in]
     rng.shuffle(mixture)
     held_texts = [document.text for document in held]
@@ -122,6 +125,7 @@ def _build(place: Path, chosen: list[corpus.Source], tokenizer: Tokenizer, seed:
     arrays = {
         "train": np.concatenate(mixture),
         "needles": np.concatenate(drawn[mixed_in:]),
+        "asked": np.concatenate([_asked(tokenizer, needle) for needle in made[mixed_in:]]),
         "held_out": np.concatenate(list(encode_documents(tokenizer, held_texts, rng, 0.0))),
     }
     place.mkdir(parents=True, exist_ok=True)
@@ -149,9 +153,14 @@ def _documents_of(parts: list[np.ndarray]) -> list[np.ndarray]:
     return [np.concatenate(parts[a:b]) for a, b in zip(starts, [*starts[1:], len(parts)], strict=True)]
 
 
-def _needle_ids(tokenizer: Tokenizer, count: int, texts: Sequence[str], rng: random.Random) -> Iterator[np.ndarray]:
-    made = (needles.make_needle(rng, texts).text for _ in range(count))
-    yield from encode_documents(tokenizer, made, rng, 0.0)
+def _asked(tokenizer: Tokenizer, needle: needles.Needle) -> np.ndarray:  # uint8 [tokens]
+    """Which tokens of a needle, end-of-text before it included, belong to a value that is asked for."""
+    offsets = [(0, 0), *tokenizer.encode(needle.text, add_special_tokens=False).offsets]
+    starts, ends = np.array(offsets).T
+    inside = np.zeros(len(offsets), dtype=np.uint8)
+    for case in needle.cases:
+        inside[(ends > case.start) & (starts < case.end)] = 1
+    return inside
 
 
 def _read(place: Path) -> TokenSet:
@@ -161,7 +170,7 @@ def _read(place: Path) -> TokenSet:
     packed = json.loads((place / "held_out_needles.json").read_text(encoding="utf-8"))
     found = [needles.Needle(n["text"], tuple(needles.Case(**case) for case in n["cases"])) for n in packed]
     manifest = json.loads((place / "manifest.json").read_text(encoding="utf-8"))
-    return TokenSet(array("train"), array("needles"), array("held_out"), found, manifest)
+    return TokenSet(array("train"), array("needles"), array("asked"), array("held_out"), found, manifest)
 
 
 class Windows:
@@ -190,3 +199,32 @@ class Windows:
             self._starts = rng.integers(self.length) + rng.permutation(self.count) * self.length
         start = self._starts[place]
         return self.tokens[start : start + self.length + 1].astype(np.int64)
+
+
+class WholeNeedles:
+    """An endless, seeded sequence of windows that open with one long needle each, whole: its values are asked for far away.
+
+    What is left of a window holds the beginning of the needles after it. As in `Windows`, the number is enough.
+    """
+
+    def __init__(self, tokens: np.ndarray, asked: np.ndarray, length: int, seed: int):
+        """`tokens`, `asked`: as in `TokenSet`; `length`: tokens a window. Raises ValueError when no needle is long enough."""
+        starts = np.flatnonzero(tokens == END_OF_TEXT)
+        sizes = np.diff(starts, append=len(tokens))
+        self.starts = starts[(sizes >= FAR) & (sizes <= length) & (starts + length < len(tokens))]
+        if not len(self.starts):
+            raise ValueError(f"no needle has {FAR} to {length} tokens: give more text, or longer files")
+        self.tokens, self.asked, self.length, self.seed = tokens, asked, length, seed
+        self._round, self._order = -1, np.empty(0, dtype=np.int64)
+
+    def batch(self, first: int, rows: int) -> tuple[np.ndarray, np.ndarray]:  # both int64 [rows, length + 1]
+        """Windows number `first` to `first + rows - 1`, and which of their tokens are asked for (1) or not (0)."""
+        places = [slice(start, start + self.length + 1) for start in map(self._start, range(first, first + rows))]
+        return tuple(np.stack([array[place].astype(np.int64) for place in places]) for array in (self.tokens, self.asked))
+
+    def _start(self, number: int) -> int:
+        around, place = divmod(number, len(self.starts))
+        if around != self._round:
+            self._round = around
+            self._order = np.random.default_rng((self.seed, self.length, around)).permutation(self.starts)
+        return self._order[place]

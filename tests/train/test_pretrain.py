@@ -4,7 +4,7 @@ import json
 import pytest
 import torch
 
-from labkit.train.plan import Plan
+from labkit.train.plan import ASKED_WEIGHT, Plan
 from labkit.train.pretrain import Trainer, pretrain
 
 PLAN = Plan(tokens=6 * 2048, decay_from=3 * 2048, batch=2048, rate=2e-3, seed=1)
@@ -57,9 +57,21 @@ def test_a_teacher_is_imitated(token_set):
     teacher = Trainer("draft", Plan(2048 * 9, 2048 * 9, 2048, 2e-3, seed=9), token_set).model
     pupil = Trainer("draft", Plan(2048 * 9, 2048 * 9, 2048, 2e-3, seed=9), token_set, teacher=teacher)
     rows = torch.randint(64, 4096, (2, 65))
-    plain = Trainer("draft", pupil.progress.plan, token_set)._loss(rows)
+    none = torch.zeros_like(rows)
+    plain = Trainer("draft", pupil.progress.plan, token_set)._loss(rows, none)
     # Pupil and teacher are the same model here, so only the text's tenth of the loss is left.
-    assert pupil._loss(rows).item() == pytest.approx(0.1 * plain.item(), rel=1e-3)
+    assert pupil._loss(rows, none).item() == pytest.approx(0.1 * plain.item(), rel=1e-3)
+
+
+def test_what_a_needle_asks_for_counts_more(token_set):
+    trainer = Trainer("draft", PLAN, token_set)
+    rows = torch.randint(64, 4096, (1, 65))
+    marks = [torch.zeros_like(rows) for _ in range(3)]
+    marks[1][0, 64], marks[2][:] = 1, 1
+    plain, one, all_of_them = (trainer._loss(rows, mark).item() for mark in marks)
+    last = trainer._loss(rows[:, 63:], marks[0][:, 63:]).item()  # blocks begin as the identity: the last token alone counts
+    assert all_of_them == pytest.approx(ASKED_WEIGHT * plain, rel=1e-2)
+    assert one - plain == pytest.approx((ASKED_WEIGHT - 1) * last / 64, rel=1e-2)
 
 
 def test_a_mismatching_checkpoint_is_refused(token_set, tmp_path):
@@ -78,7 +90,7 @@ def test_a_mismatching_checkpoint_is_refused(token_set, tmp_path):
     with pytest.raises(ValueError, match="teacher 'none', not 'a teacher'"):
         Trainer("draft", PLAN, token_set, teacher=trainer.model).resume(tmp_path / "draft")
     other = type(token_set)(
-        token_set.train, token_set.needles, token_set.held_out, [], token_set.manifest | {"fingerprint": "other"}
+        token_set.train, token_set.needles, token_set.asked, token_set.held_out, [], token_set.manifest | {"fingerprint": "other"}
     )
     with pytest.raises(ValueError, match="corpus 'random', not 'other'"):
         Trainer("draft", PLAN, other).resume(tmp_path / "draft")

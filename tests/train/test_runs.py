@@ -25,7 +25,7 @@ def small(monkeypatch, tmp_path, token_set, tokenizer):
         "tokens": {"train": 9000},
         "sources": {"python": {"version": "3", "licence": "PSF-2.0"}},
     }
-    corpus = tokens.TokenSet(token_set.train, token_set.needles, token_set.held_out, made, manifest)
+    corpus = tokens.TokenSet(token_set.train, token_set.needles, token_set.asked, token_set.held_out, made, manifest)
     monkeypatch.setenv("LABKIT_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(runs, "load_tokens", lambda tokenizer, seed=0: corpus)
     save_tokenizer(tokenizer, tmp_path / "target")

@@ -69,6 +69,30 @@ def test_windows_come_once_each_and_depend_on_the_number_alone():
     assert (tokens.Windows(data, 32, seed=6).batch(0, 5) != one_round[:5]).any()
 
 
+def test_whole_needles_open_with_a_needle_and_know_what_it_asks_for(tokenizer):
+    rng = random.Random(4)
+    made = [make_needle(rng, [CODE * 3]) for _ in range(40)]
+    ids = np.concatenate(list(tokens.encode_documents(tokenizer, [one.text for one in made], rng, 0.0)))
+    asked = np.concatenate([tokens._asked(tokenizer, one) for one in made])
+    windows = tokens.WholeNeedles(ids, asked, 2048, seed=5)
+    rows, marks = windows.batch(0, len(windows.starts))
+    assert rows.shape == marks.shape == (len(windows.starts), 2049)
+    by_text = {one.text: one for one in made}
+    for row, mark in zip(rows, marks, strict=True):
+        end = [*np.flatnonzero(row == END_OF_TEXT), len(row)][1]
+        assert end > tokens.FAR
+        needle = by_text[tokenizer.decode(row[1:end].tolist())]
+        values = [needle.text[case.start : case.end] for case in needle.cases]
+        groups = np.split(np.arange(1, end), np.flatnonzero(np.diff(mark[1:end])) + 1)
+        told = [tokenizer.decode(row[group].tolist()).strip() for group in groups if mark[group[0]]]
+        assert told == values
+    again = tokens.WholeNeedles(ids, asked, 2048, seed=5)
+    assert (again.batch(len(rows) + 2, 1)[0] == windows.batch(len(rows) + 2, 1)[0]).all()
+    assert sorted(row.tobytes() for row in windows.batch(len(rows), len(rows))[0]) == sorted(row.tobytes() for row in rows)
+    with pytest.raises(ValueError, match="no needle has 1000 to 1024 tokens"):
+        tokens.WholeNeedles(ids[:500], asked[:500], 1024, seed=5)
+
+
 def test_too_little_text_is_an_error():
     with pytest.raises(ValueError, match="100 tokens can't fill windows of 64"):
         tokens.Windows(np.zeros(100, dtype=np.uint16), 64, seed=0)

@@ -32,7 +32,7 @@ def corpus():
     tokens = (np.arange(20_000) % 50 + 10).astype(np.uint16)
     tokens[rng.choice(20_000, 200, replace=False)] = END_OF_TEXT
     tokens[15_000:17_000:40] = FIM_PREFIX
-    return TokenSet(tokens, tokens, tokens[:4096], [], {"fingerprint": "none"})
+    return TokenSet(tokens, tokens, np.zeros_like(tokens), tokens[:4096], [], {"fingerprint": "none"})
 
 
 @pytest.fixture
