@@ -173,9 +173,10 @@ def open_notebook(request):
             page.goto(f"{url}voila/render/{name}")
         else:
             page.goto(f"{url}doc/tree/{name}?reset&token={TOKEN}")
-            page.wait_for_function(
-                "() => window.jupyterapp?.shell?.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'"
-            )
+            page.wait_for_function("""() => {
+                const context = window.jupyterapp?.shell?.currentWidget?.sessionContext;
+                return context?.isReady && context.session?.kernel?.connectionStatus === "connected";
+            }""")  # not until it says it is idle: that word is lost now and then, and what is asked of it waits anyway
             page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-all-cells') }")
         bench = page.locator(ready).first
         bench.wait_for()

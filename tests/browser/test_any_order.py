@@ -100,6 +100,7 @@ def test_a_long_prompt_is_folded(page, open_notebook, write_notebook):
     assert least < many + 200 <= most
     fold.click()
     expect(fold).to_have_count(0)
+    expect(bench.locator(f".tl-lane [data-link='t{many + 200}']")).to_be_in_viewport()  # it stands where it stood: at its end
     strip = bench.locator(".tl-strip")
     strip.evaluate("one => { one.scrollTop = one.scrollHeight / 2; }")
     first = bench.locator(".tl-lane [data-id]").first

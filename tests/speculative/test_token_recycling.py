@@ -164,7 +164,7 @@ def test_directions(shipped32, prompts, traced):
     def tokens_per_forward(**knobs) -> float:
         pair = dataclasses.replace(shipped32, memory={})
         traces = [
-            traced(pair, "token-recycling", ids=ids, max_new_tokens=48, knobs=papers | knobs) for ids in prompts[:20]
+            traced(pair, "token-recycling", ids=ids, max_new_tokens=48, knobs=papers | knobs) for ids in prompts[:10]
         ]
         return sum(len(trace.ids) for trace in traces) / sum(trace.cost.target_forwards for trace in traces)
 

@@ -77,11 +77,11 @@ def test_any_text_survives(name, vocabulary):
 
 
 @pytest.mark.parametrize("name", all_segmenters())
-def test_a_line_of_a_megabyte(name, vocabulary):
+def test_a_line_of_a_quarter_megabyte(name, vocabulary):
     segmenter = build_segmenter(name, {}, vocabulary)
     began = time.perf_counter()
-    survives(segmenter, "a" * 2**19 + "x = 12; " * 2**16)
-    assert time.perf_counter() - began < 60  # minutes or hours where something is quadratic
+    survives(segmenter, "a" * 2**17 + "x = 12; " * 2**14)
+    assert time.perf_counter() - began < 30  # minutes or hours where something is quadratic
 
 
 @pytest.mark.parametrize("name", all_segmenters())

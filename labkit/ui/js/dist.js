@@ -16,6 +16,7 @@ function distView(store) {
   roving(chart, nextInColumn(chart));
   linked(chart, store);
   const redraw = () => {
+    const wide = chart.clientWidth || 336; // before anything is changed: measuring afterwards costs a layout
     const seen = lookAt(store);
     hide(foot, !seen?.law);
     hide(head, !seen);
@@ -24,7 +25,7 @@ function distView(store) {
     } else {
       head.replaceChildren(...distHead(seen));
       const other = seen.rows.find((row) => row.id === picked) ?? seen.rows.find((row) => row.id !== seen.token.id);
-      chart.replaceChildren(drawDist(seen, chart.clientWidth || 336, other, pick));
+      chart.replaceChildren(drawDist(seen, wide, other, pick));
       hide(branch, !other || !store.branch);
       if (other) {
         branch.replaceChildren("Branch here with ", html("code", {}, pieceCut(other.piece, 16)));

@@ -21,8 +21,9 @@ function tokenWords(token) {
 }
 
 const LONG_STRIP = 3000; // tokens; of a longer strip only what is in sight and some more is in the page
-const STRIP_PART = 40; // tokens that come and go together; the next part begins with the next step, or line
-const STRIP_MOST = 64; // tokens, where no step or line ends
+const STRIP_PART = 24; // tokens that come and go together, about a row; the next part begins with the next step
+const STRIP_MOST = 40; // tokens, where no step ends
+const LINES_PART = 16; // the same for tokens laid out as lines, where the next part begins with the next line
 const STRIP_AHEAD = 120; // CSS pixels above and below the sight that are in the page too
 const ROW_GAP = 6; // CSS pixels
 const STRIP_CALM = 100; // ms without scrolling before what lies around the sight is put in too
@@ -93,7 +94,7 @@ function makeStrip(store, place, lines) {
       const size = index - part.from;
       const ends = lines ? before?.piece.includes("\n") : lane.anyOrder || token.prompt || before?.step !== token.step;
       const fold = Boolean(hidden(lane)) && folded(index, lane);
-      if (size && (fold !== part.fold || (!fold && (size >= STRIP_MOST || (size >= STRIP_PART && ends))))) parts.push(newPart(index, part.line + part.breaks, { fold }));
+      if (size && (fold !== part.fold || (!fold && (size >= STRIP_MOST || (size >= (lines ? LINES_PART : STRIP_PART) && ends))))) parts.push(newPart(index, part.line + part.breaks, { fold }));
       const here = parts.at(-1);
       here.breaks += lines && token.piece.includes("\n");
       here.upto = index + 1;
