@@ -149,12 +149,14 @@ def exits(
     seed: Seed = 0,
     rate: Rate = 3e-3,
     resume: Resume = None,
+    from_shipped: Annotated[bool, typer.Option(help="Go on from the part that is there, made for earlier weights.")] = False,
 ) -> None:
     """Teach the shipped target's early layers to speak: a low-rank part that makes the model lab-exits (P157)."""
     from labkit.train.exits import train_exits
 
     with refusals():
-        file = train_exits(tokens, device=device, threads=threads, seed=seed, rate=rate, resume=resume, report=typer.echo)
+        choices = {"rate": rate, "resume": resume, "from_shipped": from_shipped}
+        file = train_exits(tokens, device=device, threads=threads, seed=seed, report=typer.echo, **choices)
     typer.echo(f"written: {file}")
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrize
@@ -21,7 +22,7 @@ from labkit import parts
 from labkit.models import ADDED, SHIPPED, load_model
 from labkit.train import figures
 from labkit.train.card import write_card
-from labkit.train.plan import Plan
+from labkit.train.plan import DECAY_SHARE, Plan
 from labkit.train.pretrain import Trainer, pretrain
 from labkit.train.runs import record, refuse_to_overwrite
 from labkit.train.tokenizer import load_tokenizer
@@ -115,13 +116,24 @@ class ExitTrainer(Trainer):
             loss = loss + EXIT_SHARE / len(duty) * (OWN_LAW * divergence + (1 - OWN_LAW) * F.nll_loss(exit, wanted))
         return loss
 
+    def go_on_from(self, file: Path) -> None:
+        """Begin with the part in `file`, whatever weights of the target it was made for. Raises ValueError when it fits none."""
+        stored = load_file(file)
+        ours = self._named()
+        if stored.keys() != ours.keys() or any(stored[name].shape != weight.shape for name, weight in ours.items()):
+            raise ValueError(f"{file} holds another change than one of rank {RANK} of this target: start a new run")
+        with torch.no_grad():
+            for name, weight in ours.items():
+                weight.copy_(stored[name])
+
+    def _named(self) -> dict[str, nn.Parameter]:
+        """What is trained, by the name of the weight it changes."""
+        named = self.model.named_parameters()
+        return {name.replace("parametrizations.weight.0.", "weight."): weight for name, weight in named if weight.requires_grad}
+
     def tensors(self) -> dict[str, Tensor]:
         """What was trained, by the name of the weight it changes; see `labkit.parts.merge`."""
-        return {
-            name.replace("parametrizations.weight.0.", "weight."): weight.detach().to("cpu", torch.bfloat16)
-            for name, weight in self.model.named_parameters()
-            if weight.requires_grad
-        }
+        return {name: weight.detach().to("cpu", torch.bfloat16) for name, weight in self._named().items()}
 
 
 @torch.inference_mode()
@@ -167,9 +179,9 @@ def card(training: dict, found: dict[str, dict]) -> str:
     lines = [
         f"Makes the model `lab-exits` of the target: a change of rank {RANK} of every matrix in its blocks, and the norms' gains "
         f"({training['parameters'] / 1e6:.1f} M numbers), after which the final norm and the LM head can read every layer. "
-        f"{training['tokens'] / 1e6:.1f} M tokens in {training['minutes']:.0f} minutes ({training['device']}, "
-        f"{training['dtype']}, PyTorch {training['torch']}), LayerSkip's recipe: layers dropped up to {DROPOUT:.0%} of the "
-        f"time, deeper ones more often; every exit learns, {OWN_LAW:.0%} from the last layer's law and the rest from the text; "
+        f"{_runs(training)} ({training['device']}, {training['dtype']}, PyTorch {training['torch']}), "
+        f"LayerSkip's recipe: layers dropped up to {DROPOUT:.0%} of the time, deeper ones more often; every exit learns, "
+        f"{OWN_LAW:.0%} from the last layer's law and the rest from the text; "
         f"the exits are {EXIT_SHARE:.0%} of the loss, the last layer on the text is the rest. On the held-out files:\n",
         f"| layer | {' | '.join(numbers)} |",
         "|---" * (len(numbers) + 1) + "|",
@@ -188,6 +200,13 @@ def card(training: dict, found: dict[str, dict]) -> str:
     return "\n".join(lines)
 
 
+def _runs(training: dict) -> str:
+    """How long it was trained; earlier runs were beside earlier weights of the target."""
+    runs = [*training.get("earlier", []), training]
+    said = [f"{run['tokens'] / 1e6:.2g} M tokens in {run['minutes']:.0f} minutes" for run in runs]
+    return ", then, beside these weights of the target, ".join(said)
+
+
 def train_exits(
     tokens: int | None = None,
     *,
@@ -196,12 +215,14 @@ def train_exits(
     seed: int = 0,
     rate: float = 3e-3,
     resume: Path | None = None,
+    from_shipped: bool = False,
     report: Callable[[str], None] = print,
 ) -> Path:
     """Train the part "exits" on `tokens` tokens, measure it, and write both beside the models; returns its file.
 
-    `resume`: a checkpoint to continue, with `tokens` to another budget. Raises ValueError for bad choices, and when an
-    unfinished run would be overwritten.
+    `resume`: a checkpoint to continue, with `tokens` to another budget. `from_shipped`: go on from the part that is there,
+    made for earlier weights of the target; the rate falls from the start then. Raises ValueError for bad choices, and when
+    an unfinished run would be overwritten.
     """
     if tokens is None and resume is None:
         raise ValueError("give a budget in tokens")
@@ -211,12 +232,18 @@ def train_exits(
     place = cache_folder() / NAME
     if resume is None:
         refuse_to_overwrite(place)
-    trainer = ExitTrainer(Plan.of(tokens or 10**12, batch=BATCH, rate=rate, seed=seed), corpus, device)
+    decay = 1.0 if from_shipped else DECAY_SHARE
+    trainer = ExitTrainer(Plan.of(tokens or 10**12, decay=decay, batch=BATCH, rate=rate, seed=seed), corpus, device)
     if resume is not None:
         trainer.resume(resume, tokens)
+    elif from_shipped:
+        before = parts.figures(NAME)["training"]
+        trainer.progress.earlier_runs = [*before.pop("earlier", []), before]
+        trainer.go_on_from(parts.FOLDER / f"{NAME}.safetensors")
     pretrain(trainer, place, report)
     made = trainer.tensors()
     training = record(trainer, None) | {"corpus": corpus.manifest["fingerprint"], "rank": RANK}
+    training["earlier"] = trainer.progress.earlier_runs
     training["parameters"] = sum(tensor.numel() for tensor in made.values())
     parts.save(NAME, made, BASE, {})  # the model that is measured next is loaded from it
     found = measure(corpus)

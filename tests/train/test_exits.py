@@ -61,6 +61,19 @@ def test_a_resumed_run_is_the_same_to_the_bit(trained, token_set, tmp_path):
     assert resumed.progress.loss == trained.progress.loss
 
 
+def test_it_goes_on_from_a_part_beside_other_weights(trained, token_set, tmp_path):
+    parts.save(exits.NAME, trained.tensors(), exits.BASE, {}, tmp_path)
+    again = ExitTrainer(PLAN, token_set)
+    again.go_on_from(tmp_path / "exits.safetensors")
+    ours, theirs = trained.tensors(), again.tensors()
+    assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+    again.step()
+    assert not all(torch.equal(again.tensors()[key], theirs[key]) for key in ours)
+    parts.save(exits.NAME, {key: ours[key] for key in list(ours)[1:]}, exits.BASE, {}, tmp_path)
+    with pytest.raises(ValueError, match="holds another change than one of rank 32"):
+        again.go_on_from(tmp_path / "exits.safetensors")
+
+
 def test_only_the_change_is_trained(trained):
     target = dict(load_model("lab-target", CPU, torch.float32).named_parameters())
     for name, weight in trained.model.named_parameters():
