@@ -41,6 +41,8 @@ AT_ONCE = 4  # kernels of a class started at the same time
 ODD = r"(?i).*(?:\.\.|%2e%2e|%00|.{1000}).*"
 TEMPLATES = "labkit|lab|base"
 WARM_UP = 4.0  # seconds after the start: first the page that somebody waits for
+# milliseconds: a page that vanished without a word is missed within a minute, a network that was gone for half of one is not
+PINGS = {"ws_ping_interval": 5_000, "ws_ping_timeout": 40_000}
 LOOK, CALM, PATIENCE = 3.0, 70, 60.0  # seconds between two looks; per cent of the machine in use; seconds until calm is given up
 CULL_EVERY = 120  # seconds; long against the time a page takes to load
 CULL_AFTER = 1200  # seconds without a connected page
@@ -176,7 +178,7 @@ def settings(
         port_retries=0,
         root_dir=str(notebooks),
         # without a word at the door a page of another site could come in under its own name, turned to this machine's address
-        tornado_settings={"allow_remote_access": bool(token) or host not in LOOPBACK},
+        tornado_settings={"allow_remote_access": bool(token) or host not in LOOPBACK, **PINGS},
         open_browser=False,
         pool=pool,
         log_level="ERROR",  # its warnings say that a notebook is not trusted, which here means nothing
@@ -196,7 +198,7 @@ def settings(
     config.TagRemovePreprocessor = Config(enabled=True, remove_cell_tags={"lab-only"})
     pools = {"default": {"pool_size": 0}, first: {"pool_size": pool}}
     config.VoilaKernelManager = Config(kernel_pools_config=pools, fill_delay=WARM_UP)
-    config.PatientKernelManager = Config(most=most, most_each=most_each, always=TEACHER)
+    config.PatientKernelManager = Config(most=most, most_each=most_each, always=TEACHER, rests=True)
     config.MappingKernelManager = Config(
         cull_interval=CULL_EVERY, cull_idle_timeout=CULL_AFTER, cull_connected=False, default_kernel_name="python3"
     )

@@ -9,8 +9,11 @@ from datetime import timedelta
 from jupyter_server._tz import utcnow
 from jupyter_server.services.kernels.connection.channels import ZMQChannelsWebsocketConnection
 from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
-from traitlets import Integer, Unicode
+from tornado.ioloop import IOLoop
+from traitlets import Bool, Integer, Unicode
 
+REST = 5.0  # seconds without a page after which a kernel lets go of its runs in the engine
+RESTING = """getattr(__import__("sys").modules.get("labkit.ui.watch"), "rest", int)()"""  # binds no name
 GONE = 60.0  # seconds without a page after which a kernel gives up its place when the lab is full
 FORGOTTEN = 3600.0  # seconds after which a kernel that no page ever connected to is taken for abandoned
 
@@ -71,6 +74,7 @@ class PatientKernelManager(AsyncMappingKernelManager):
     most = Integer(0, config=True, help="pages open at once; 0 = as many as come")
     most_each = Integer(0, config=True, help="pages one visitor may have open; 0 = any number")
     always = Unicode("", config=True, help="the notebook that opens however full the lab is")
+    rests = Bool(False, config=True, help="have kernels without a page let go of what they hold in the engine")
 
     def __init__(self, **traits):
         super().__init__(**traits)
@@ -111,6 +115,23 @@ class PatientKernelManager(AsyncMappingKernelManager):
         super().notify_disconnect(kernel_id)
         if not self._kernel_connections.get(kernel_id):
             self._left[kernel_id] = time.monotonic()
+            if self.rests:
+                IOLoop.current().call_later(REST, self._rest, kernel_id)
+
+    async def _rest(self, kernel_id: str) -> None:
+        """Tell a kernel that nobody is at its page, if that is so; its page begins its runs anew without a word."""
+        now = time.monotonic()
+        if kernel_id not in self or now - self._left.get(kernel_id, now) < REST - 0.5:  # it ended, came back, or has left again
+            return
+        client = self.get_kernel(kernel_id).client()
+        client.start_channels(iopub=False, stdin=False, hb=False, control=False)
+        try:
+            client.execute(RESTING, silent=True, store_history=False)
+            await client.get_shell_msg(timeout=GONE)
+        except Exception as error:  # the kernel died meanwhile, or is busy with a cell: both free what they hold by themselves
+            self.log.debug("%s was not put to rest: %r", kernel_id, error)
+        finally:
+            client.stop_channels()
 
     def remove_kernel(self, kernel_id):
         """The kernel is gone, and with it what was known of it."""

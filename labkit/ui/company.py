@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from hashlib import sha256
 from typing import Any, Callable
 
@@ -73,6 +74,13 @@ class Company(Desk):
         if self.audience and status.pushed != self._pushed:
             self._pushed = status.pushed
             self.spawn(self._offer())  # beside whatever runs: news from the teacher stop nobody
+
+    async def rest(self) -> None:
+        """Nobody is at the page: when the jobs are done, let go of the engine's runs. Traces stay, and go on."""
+        while self._serving is not None:
+            await asyncio.wait({self._serving})
+        for lane in [*self.lanes, *(self._own or ())]:
+            await lane.drop()
 
     def _say_health(self, health: dict[str, Any]) -> None:
         if health != self.health:

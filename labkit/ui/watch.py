@@ -19,12 +19,17 @@ class Watcher(Protocol):
         """The engine's status, or None and one sentence that says why there is none."""
         ...
 
+    async def rest(self) -> None:
+        """Nobody is at the page."""
+        ...
+
 
 class Watch:
     """Asks the engine as long as it lives; `join` to be told."""
 
     def __init__(self, engine: Any):
         self.watchers: WeakSet[Watcher] = WeakSet()
+        self.tasks: set[asyncio.Task] = set()  # held, so that none is collected
         self._engine = engine
         self._task = asyncio.get_running_loop().create_task(self._look())
 
@@ -56,3 +61,11 @@ def watch(engine: Any, watcher: Watcher) -> None:
     if engine not in _watches:
         _watches[engine] = Watch(engine)
     _watches[engine].join(watcher)
+
+
+def rest() -> None:
+    """Nobody is at this kernel's page: every bench lets go of what it holds in an engine."""
+    for one in list(_watches.values()):
+        for watcher in list(one.watchers):
+            one.tasks.add(task := asyncio.get_running_loop().create_task(watcher.rest()))
+            task.add_done_callback(one.tasks.discard)

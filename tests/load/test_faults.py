@@ -13,7 +13,8 @@ from proxy import Proxy
 from labkit.trace import loads
 
 PATIENCE = 60  # seconds, on a machine that may be busy with other things
-DOWN = 30 if os.environ.get("LABKIT_THOROUGH") else 4  # seconds that a network is gone; no limit in between changes anything
+THOROUGH = bool(os.environ.get("LABKIT_THOROUGH"))
+DOWN = 30 if THOROUGH else 4  # seconds that a network is gone; no limit in between changes anything
 LONG = {"max_new_tokens": 400, "temperature": 0.8, "seed": 3}
 
 
@@ -90,6 +91,37 @@ def test_a_tab_that_closes_takes_its_kernel_and_its_runs_along(lab, visit):
         _, alive = await asyncio.to_thread(psutil.wait_procs, [kernel], PATIENCE)
         assert not alive
         await lab.freed()
+
+    visit(test)
+
+
+@pytest.mark.parametrize("after", ["a word", "no word"] if THOROUGH else ["a word"])  # the second waits for a page to be missed
+def test_a_page_that_vanishes_holds_nothing_and_finds_all_when_it_comes_back(lab, visit, after):
+    """As a laptop that is shut: its kernel stays for a while, what it held in the engine does not; then it goes on."""
+
+    async def test(come):
+        async with Proxy(lab.port) as network:
+            visitor = await come(url=network.url)
+            seat, kernel = visitor.seats[0], lab.kernel(visitor)
+            await seat.change(**LONG)
+            assert await seat.run(5)
+            seat.post("stop")
+            await seat.quiet()
+            before = seat.lane.steps
+            assert 0 < before < LONG["max_new_tokens"] and await lab.running()
+            network.cut(half=after == "no word")
+            start = time.monotonic()
+            await lab.freed()
+            print(f"freed {time.monotonic() - start:.1f} s after the page was gone")
+            network.mend()
+            mended = visitor.clock()
+            await visitor.until(lambda: visitor.heard > mended, "the line that stands again", PATIENCE)
+            await seat.quiet()
+            assert lab.kernel(visitor) == kernel and seat.lane.steps == before
+            seat.post("step")
+            await visitor.until(lambda: seat.lane.steps == before + 1, "a step behind what was kept", PATIENCE)
+            await seat.quiet()
+            await visitor.leave()
 
     visit(test)
 
