@@ -139,7 +139,7 @@ def test_the_kept_trial_has_the_lowest_perplexity(shipped64, prompts):
                 p = law(rows).gather(1, torch.tensor(way)[:, None])
                 again.append(p.log().mean().neg().exp().item())
             assert [trial["perplexity"] for trial in step.notes["trials"]] == pytest.approx(again, rel=1e-5)
-            assert step.notes["kept"] == again.index(min(again))
+            assert again[step.notes["kept"]] == pytest.approx(min(again), rel=1e-9)  # two trials may be the same text
             best = step.notes["trials"][step.notes["kept"]]["tokens"]
             assert step.emitted == best[: len(step.emitted)] and step.notes["tokens"][step.notes["kept"]] == best
             fans += 1

@@ -62,7 +62,7 @@ def test_exact_beats_free_greedy_without_examples(shipped32, monkeypatch):
     for result in frames(shipped32, questions=20)[-1].notes["results"]:
         totals.update({name: value for name, value in result.items() if name not in ("kind", "examples")})
     assert totals["questions"] == 20
-    assert totals["right 0"] >= 2 * totals["right 2"] > 0
+    assert totals["right 0"] >= 1.5 * totals["right 2"] > 0
     assert totals["F1 0"] > totals["F1 2"]
     assert abs(totals["right 0"] - totals["right 1"]) <= 3, "among spans, greedy is nearly as good"
     assert totals["best"] >= 0.7 * totals["spans"] > 0, "where free greedy writes a span, it is mostly the best"

@@ -66,7 +66,7 @@ def test_learning_changes_the_draft_and_not_the_text(shipped64, prompts, traced)
 
 
 def test_the_shared_draft_is_untouched(shipped32, traced):
-    ids = shipped32.vocabulary.encode("def area(width, height):\n")
+    ids = shipped32.vocabulary.encode("class Stack:\n    def __init__(self):\n")
 
     def state():
         weights = {name: tensor.clone() for name, tensor in shipped32.draft.fresh().state_dict().items()}

@@ -86,7 +86,7 @@ function drawVerify(store, found, width) {
     : [rule === "p/q" ? `p/q = ${smallNumber(p)} ÷ ${smallNumber(q)} = ${q > 0 ? (p / q).toFixed(3) : "∞"}` : `p ÷ q = ${smallNumber(p)} ÷ ${smallNumber(q)}, and ${rule} ${equalsNumber(threshold)}`, `; the coin fell at ${coin.toFixed(3)}: `, verdict, "."];
   const numbered = (n, words) => html("span", { class: "tl-line" }, html("b", {}, String(n)), "\u2002", ...words);
   const words = html("p", {}, numbered(1, first), numbered(2, second), numbered(3, third));
-  const gauge = coin === null ? null : coinGauge(threshold, coin, Math.min(400, Math.max(240, width * 0.52)), rule);
+  const gauge = coin === null ? null : coinGauge(threshold, coin, Math.min(400, Math.max(240, width * 0.4)), rule);
   return [html("div", { class: "tl-why coinrow" }, words, gauge ?? ""), drawLaws(store, found, width, drafted, drawn, refused)];
 }
 
