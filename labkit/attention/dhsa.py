@@ -45,8 +45,8 @@ class DHSA(Policy):
     Each block cuts only what it may see, so that later text changes no earlier block (inferred: the release cuts the prompt
     once). Running sums of the keys and the gaps' scores are held beside the cache: a quarter more bytes on the shipped target.
     Left out: cuts shared across layers, cuts at statements (prompts end in the middle of one, and no parser takes them). The
-    shipped target's attention is mostly near: at a quarter of the tokens all this catches about one point in a hundred more of
-    it than the newest tokens do, and "mean" a little more than the paper's "sqrt" (see `dhsa-recall`).
+    shipped target's attention is mostly near: at a quarter of the tokens all this catches half a point in a hundred more of it
+    than the newest tokens do, and with "mean" in place of the paper's "sqrt" nearly one (see `dhsa-recall`).
     """
 
     name, title, paper = "dhsa", "DHSA", "P056"
