@@ -133,6 +133,21 @@ def test_compare_marks_the_first_difference(page, host, open_notebook, write_not
     expect(bench.locator(".tl-lane .differs")).to_have_count(2)
 
 
+def test_two_views_of_one_bench(page, open_notebook, write_notebook):
+    """JupyterLab shows an output a second time beside the notebook: one run, and either page moves it."""
+    bench = open_probe(page, "lab", open_notebook, write_notebook, ENTROPY)
+    at(bench, 6, 6)
+    quiet(bench)
+    page.evaluate("() => { window.jupyterapp.commands.execute('notebook:create-output-view') }")
+    beside = page.locator(".tl[data-ready]").nth(1)
+    at(beside, 6, 6)
+    for one, steps in ((beside, 7), (bench, 8)):
+        press(one, "Step")
+        at(bench, steps, steps)
+        at(beside, steps, steps)
+    assert strip_ids(bench) == strip_ids(beside)
+
+
 def test_live_knobs_need_no_kernel_and_tell_the_truth(page, host, open_notebook, write_notebook):
     """Dragging the temperature redraws from the stored law; the entropy it prints is the law's."""
     bench = open_probe(page, host, open_notebook, write_notebook, ENTROPY)
