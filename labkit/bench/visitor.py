@@ -326,7 +326,7 @@ class Seat:
                 await asyncio.sleep(calm)
                 if now != (self.lane.runs, self.lane.steps):
                     continue
-            await self.visitor.plotly(self)
+            await self.visitor.plotly()
             args = {"lane": 0, "upto": now[1], "theme": "light"}
             start = self.visitor.clock()
             with contextlib.suppress(VisitorError):  # the chart's panel says why there is none
@@ -357,7 +357,7 @@ class Visitor:
         self._waiting: list[bytes] = []  # to be sent as soon as the line stands
         self._stirred = asyncio.Event()
         self._tasks: set[asyncio.Task] = set()
-        self._library: asyncio.Task | None = None
+        self._library: asyncio.Future | None = None
         self._client = AsyncHTTPClient(force_instance=True, defaults={"request_timeout": PATIENCE, "connect_timeout": PATIENCE})
 
     def clock(self) -> float:
@@ -432,10 +432,10 @@ class Visitor:
         except TimeoutError:
             raise VisitorError(f"Waited {patience:g} seconds for {what}.") from None
 
-    async def plotly(self, seat: Seat) -> None:
+    async def plotly(self) -> None:
         """The chart library, fetched once a page."""
-        self._library = self._library or self.spawn(seat.ask({"ask": "plotly"}))
-        with contextlib.suppress(VisitorError):
+        self._library = self._library or self._client.fetch(self._place("voila/plotly.js"), decompress_response=False)
+        with contextlib.suppress(HTTPClientError, OSError):
             await asyncio.shield(self._library)
 
     def tell(self, kind: str, content: dict[str, Any], metadata: bytes = b"{}") -> None:

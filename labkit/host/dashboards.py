@@ -21,7 +21,7 @@ sys.modules.setdefault("rfc3987_syntax", None)
 
 import psutil  # noqa: E402
 from tornado.ioloop import IOLoop  # noqa: E402
-from tornado.web import ErrorHandler, HTTPError, RedirectHandler  # noqa: E402
+from tornado.web import ErrorHandler, HTTPError, RedirectHandler, RequestHandler  # noqa: E402
 from tornado.websocket import WebSocketClosedError  # noqa: E402
 from traitlets import Integer, Unicode  # noqa: E402
 from traitlets.config import Config  # noqa: E402
@@ -30,6 +30,7 @@ from voila.shutdown_kernel_handler import VoilaShutdownKernelHandler  # noqa: E4
 from voila.tornado.handler import TornadoVoilaHandler  # noqa: E402
 from voila.tornado.kernel_websocket_handler import VoilaKernelWebsocketHandler  # noqa: E402
 
+from labkit import plotlyjs  # noqa: E402
 from labkit.engine.door import LOOPBACK  # noqa: E402
 from labkit.host.door import AskForWord, Door, Page  # noqa: E402
 from labkit.host.kernels import PatientKernelManager, PromptConnection  # noqa: E402
@@ -59,6 +60,21 @@ class Goodbye(VoilaShutdownKernelHandler):
 
     def check_xsrf_cookie(self):
         """Voila's pages get no such cookie, so the stock handler refuses them all; who knows a kernel's id has its page."""
+
+
+class ChartLibrary(RequestHandler):
+    """plotly.js, once for all kernels; a browser that had it on an earlier page only asks whether it is still the same."""
+
+    async def get(self):
+        """Send it, or say that nothing has changed."""
+        self.set_header("Content-Type", "text/javascript; charset=utf-8")
+        self.set_header("Content-Encoding", "gzip")
+        self.set_header("Cache-Control", "no-cache")
+        self.finish(await asyncio.to_thread(plotlyjs.packed))
+
+    def compute_etag(self):
+        """Its version: no need to read it all."""
+        return f'"{plotlyjs.VERSION}"'
 
 
 class Channels(VoilaKernelWebsocketHandler):
@@ -93,6 +109,7 @@ class Dashboards(Voila):
             (f"{self.server_url}voila/templates/(?!(?:{TEMPLATES})/).*", ErrorHandler, nothing),
             (self.server_url, RedirectHandler, first),
             (f"{self.server_url}voila/api/shutdown/(.*)", Goodbye),
+            (f"{self.server_url}voila/plotly.js", ChartLibrary),
             (f"{self.server_url}login", AskForWord),  # Voila has it at the root only, wherever it is served
         ]
         stock = [(rule[0], OURS.get(rule[1], rule[1]), *rule[2:]) for rule in super().init_handlers()]
@@ -190,7 +207,7 @@ def settings(
         allow_theme_override="NO",
         preheat_kernel=True,
         multi_kernel_manager_class=PatientKernelManager,
-        # Voila would load plotly's own bundle on every page; our charts fetch theirs from the kernel, gzipped
+        # Voila would load plotly's own bundle on every page; our charts fetch theirs when they need it, gzipped
         extension_denylist=["jupyterlab-plotly"],
         show_tracebacks=False,
     )

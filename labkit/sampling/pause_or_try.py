@@ -70,8 +70,8 @@ class PauseOrTry(Study):
     heeds them); forwards are counted (reading the prompt is one of them), and the text's mean -ln p is that of the raw law.
     A likelier text is no better one: both methods choose by the model's own likelihood. An end of text does not end a text.
 
-    The paper's gain does not show on the shipped target: of 600 places of 60 texts at or above 0.5 nats greedy is right at 264
-    and one of three first tokens at 390, but AdaDec at 258, 251, 225, 209 with L = 1, 2, 5, 10. The further it looks, the more
+    The paper's gain does not show on the shipped target: of 600 places of 60 texts at or above 0.5 nats greedy is right at 257
+    and one of three first tokens at 375, but AdaDec at 241, 240, 229, 218 with L = 1, 2, 5, 10. The further it looks, the more
     it prefers what is easy to continue. Both methods do write likelier text than greedy or plain sampling.
     """
 

@@ -39,7 +39,7 @@ class Planning(Study):
     examples in the prompt or its forwards are spent, and answers with the best so far; hidden tests, which no way sees, then say
     whether that works. Sampling draws from the model's law at `heat` and keeps what does best on the examples. Greedy tries once.
     The request's temperature and transforms are left aside. On all 51 one-line tasks, 200 forwards each and one seed, greedy
-    decoding solves 4, sampling at 0.5 solves 12 (at 0.8: 9; at 1.1: 5), planning 17: the direction of the paper.
+    decoding solves 7, sampling at 0.5 solves 14 (at 0.8: 11; at 1.1: 4), planning 14: the paper's lead does not show.
     """
 
     name, title, paper = "planning", "Planning against sampling", "P166"

@@ -125,8 +125,8 @@ class WhenToStop(Study):
     Fixed lengths 1 to 16, a line on the draft's entropy, the line h of the head, and an oracle that knows. At temperature 0
     each text is decoded once and drafted at every place, which gives what each policy would have done: exactly what running it
     gives, but for rounding at near ties. Above, every policy really runs, with the same seed. An end of text does not end a text.
-    On 60 texts at temperature 0, at the target calls of fixed lengths 3 to 6, the head discards 11 to 20 % fewer drafts, as the
-    paper says; but up to length 5 the draft's entropy, which nobody trained, discards fewer still.
+    On 60 texts at temperature 0, at the target calls of fixed lengths 3 to 6, the head discards 8 to 20 % fewer drafts, as the
+    paper says; but up to length 3 the draft's entropy, which nobody trained, discards fewer still.
     """
 
     name, title, paper, drafts = "when-to-stop", "When to stop drafting", "P013", "model"

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import gzip
-from functools import cache
-from importlib import resources
 from typing import Any
 
+from labkit import plotlyjs
 from labkit.errors import LabError
 from labkit.trace import Request
 from labkit.ui import assets
@@ -26,7 +24,7 @@ async def answer(drive: Drive, page: str, message: dict[str, Any]) -> tuple[dict
     if what == "module":
         return {}, [assets.module("bench").encode()]
     if what == "plotly":
-        return {}, [plotly_bundle()]
+        return {}, [plotlyjs.packed()]
     lane = drive.lanes[min(int(question.get("lane", 0)), len(drive.lanes) - 1)]
     if what == "save":
         if lane.trace is None:
@@ -45,16 +43,8 @@ async def answer(drive: Drive, page: str, message: dict[str, Any]) -> tuple[dict
 
 
 def prepare_charts() -> None:
-    """Load and pack what the first chart of a page will need."""
+    """Load what the first chart of a page will need."""
     from labkit import views  # noqa: F401
-
-    plotly_bundle()
-
-
-@cache
-def plotly_bundle() -> bytes:
-    """plotly.js from the installed package, gzipped once a kernel: 1.5 MB instead of 4.8."""
-    return gzip.compress(resources.files("plotly").joinpath("package_data/plotly.min.js").read_bytes(), 6)
 
 
 def code(page: str, request: Request, steps: int) -> str:

@@ -4,15 +4,27 @@ const PLOTLY = Symbol.for("labkit.plotly"); // page-wide: the promise is the loc
 const CALM = 150; // ms without another step before a chart follows: plotly takes a frame and more, and must not hold up a scrub
 const YIELD = 3; // and so many times as long as the last figure took to come: on a busy machine steps go before charts
 
-/** plotly.js, pulled from the kernel on the first chart's request; a failure leaves the way free for another try. */
+/** plotly.js from a dashboard's own server, which the browser may have kept since the last page. */
+function plotlyServed(address) {
+  return new Promise((loaded, failed) => {
+    document.head.append(Object.assign(document.createElement("script"), { src: address, onload: loaded, onerror: failed }));
+  });
+}
+
+/** plotly.js pulled from the kernel, where no server of ours has it. */
+async function plotlyAsked(store) {
+  const { buffers } = await store.ask({ ask: "plotly" });
+  const script = document.createElement("script");
+  script.textContent = await unpacked(buffers[0]);
+  document.head.append(script);
+  script.remove();
+}
+
+/** plotly.js, on the first chart's request; a failure leaves the way free for another try. */
 function plotlyOnce(store) {
-  globalThis[PLOTLY] ??= store.ask({ ask: "plotly" }).then(async ({ buffers }) => {
-    const packed = buffers[0];
-    const text = await unpacked(packed);
-    const script = document.createElement("script");
-    script.textContent = text;
-    document.head.append(script);
-    script.remove();
+  const address = document.body.dataset.plotly;
+  const coming = () => (address ? plotlyServed(address).catch(() => plotlyAsked(store)) : plotlyAsked(store));
+  globalThis[PLOTLY] ??= coming().then(() => {
     if (!window.Plotly) throw new Error("The chart library did not start: reload the page.");
     return window.Plotly;
   }).catch((error) => {
