@@ -80,10 +80,11 @@ class ParallelCost(Study):
     dominoes have 8 faces and are one token each; `n` of a square is its clues. The paper's tasks on text are left out: they need
     a model that knows language.
 
-    The shipped model is no perfect one. Over 400 problems, written left to right, it is this many points from exact: where one
-    answer is right, all at once, within 1 for n = 4, 6, 8, but sort (-2, -2, -9) and running sums (-1, -48, -97). These it adds
-    within 1 one by one: four layers add four numbers in a round, not eight. Replace-random one by one -3, -2, -2, all at
-    once -1, +1, +4; shuffle one by one -2, -7, -12, all at once within 1.
+    The shipped model is no perfect one. Over 640 problems with n = 4, 6, 8, written left to right one by one and all at once, it
+    is within 3 points of exact, but for these. One by one: shuffle (-1, -1, -5) and brackets (-1, -2, -6). All at once:
+    remove-random (-1, -8, -5), replace-random (-1, -1, -3.3) and running sums (0, -8, -79): four layers add six numbers in a
+    round, not eight. Squares are its weak spot: latin one by one (-22, -18, -6), at once (-2, -34, -21), sudoku (-24, -15, -3)
+    and (-8, -33, -14).
     """
 
     name, title, paper = "parallel-cost", "What parallelism costs", "P132"

@@ -409,6 +409,8 @@ def test_a_study_grows_its_chart(page, host, open_notebook, write_notebook):
     expect(bench).to_have_attribute("data-state", "done")
     expect(bench.locator(".tl-far")).to_contain_text("6 of 6")
     expect(chart.locator(".tl-chart")).to_have_attribute("data-drawn", re.compile(r"\d"))
+    served = page.evaluate("performance.getEntriesByType('resource').filter(one => one.name.endsWith('/voila/plotly.js')).length")
+    assert served == (host == "voila"), "a dashboard's server has the chart library; elsewhere the kernel is asked"
     chart.get_by_role("button", name="as a table").click()
     shown = [float(cell) for cell in chart.locator("td:nth-child(2)").all_inner_texts()[:8]]
     assert len(shown) == 8 and all(0 < share < 1 for share in shown)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import re
 import time
 import urllib.error
@@ -62,6 +63,16 @@ def test_the_word_opens_the_door_and_no_other(door):
     status, text, _ = browser.get(url, {"_xsrf": secret, "password": WORD})
     assert status == 200 and "Teacher" in text and browser.get(f"voila/render/{TEACHER}")[0] == 200
     assert "teacher gave" in Browser(door).get("?token=sun")[1]
+
+
+def test_the_chart_library_comes_once(door):
+    """Packed, and not again to a browser that has it."""
+    with urllib.request.urlopen(f"{door}voila/plotly.js") as came:
+        assert came.headers["Content-Encoding"] == "gzip"
+        assert b"plotly.js v" in gzip.decompress(came.read())[:200]
+        again = urllib.request.Request(f"{door}voila/plotly.js", headers={"If-None-Match": came.headers["Etag"]})
+    with pytest.raises(urllib.error.HTTPError, match="304"):
+        urllib.request.urlopen(again)
 
 
 def test_the_next_address_is_no_way_out(door):
