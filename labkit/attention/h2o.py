@@ -23,10 +23,10 @@ class H2O(Scored):
     leaf = "evict"
     whole = {"heavy": 0.5, "recent": 0.5}
     beside = ("score", "queries")
-    heavy: float = knob(0.1, 0.0, 0.5, unit="of the prompt", help="slots for heavy hitters", step=0.01)
-    recent: float = knob(0.1, 0.0, 0.5, unit="of the prompt", help="slots for the newest tokens", step=0.01)
+    heavy: float = knob(0.1, 0.0, 0.5, unit="of the prompt", help="heavy hitters", step=0.01)
+    recent: float = knob(0.1, 0.0, 0.5, unit="of the prompt", help="newest tokens", step=0.01)
     score: str = knob("sum", choices=("sum", "normalised", "last"), help="what makes a slot heavy")
-    spare_first: bool = knob(False, label="Spare layer 0", help="the first layer keeps everything")
+    spare_first: bool = knob(False, label="Spare layer 0", help="it keeps everything")
 
     def begin(self, spec):
         super().begin(spec)

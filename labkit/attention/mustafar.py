@@ -34,7 +34,7 @@ class Mustafar(Stored):
     whole = {"keys": 0.0, "values": 0.0}
     keys: float = knob(0.7, 0.0, 0.95, label="Sparsity of keys", help="share of numbers set to zero", step=0.05)
     values: float = knob(0.7, 0.0, 0.95, label="Sparsity of values", help="share of numbers set to zero", step=0.05)
-    window: int = knob(32, 0, 128, unit="tokens", help="the newest, which stay dense")
+    window: int = knob(32, 0, 128, unit="tokens", help="newest, kept dense")
     rule: str = knob("magnitude", choices=("magnitude", "output-aware", "random"), help="which numbers go first")
     direction: str = knob("token", choices=("token", "channel", "whole channels"), help="along what they compete")
 

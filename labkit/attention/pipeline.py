@@ -74,7 +74,7 @@ class Stages(Study):
     charts = ("pipeline_lanes", "pipeline_bubbles")
     clock: str = knob(CLOCKS[0], choices=(*PRESETS, TABLE), label="Time by", help="on paper, or measured")
     stages: int = knob(4, 1, 8, label="Stages", help="devices that share the layers", live=True)
-    chunk: int = knob(256, 16, 1024, unit="rows", label="Chunk (C)", help="of one prompt, at most", step=16, live=True)
+    chunk: int = knob(256, 16, 1024, unit="rows", label="Chunk (C)", help="of a prompt, at most", step=16, live=True)
     size: int = knob(8, 1, 32, unit="requests", label="Batch (B)", help="in each micro-batch", live=True)
     ratio: int = knob(16, 4, 64, label="P : D", help="tokens read : written", live=True)
     spread: float = knob(0.5, 0.0, 0.9, step=0.1, label="Spread", help="of the lengths, a share", live=True)

@@ -68,7 +68,7 @@ class Sarathi(Study):
     name, title, paper = "sarathi", "Prompts and decodes in one batch", "P170"
     charts = ("serving_gantt", "serving_waits", "serving_cost")
     clock: str = knob(CLOCKS[0], choices=CLOCKS, label="Time by", help="on paper, measured, or real")
-    chunk: int = knob(256, 16, 1024, unit="rows", label="Chunk (C)", help="of one prompt, at most", step=16, live=True)
+    chunk: int = knob(256, 16, 1024, unit="rows", label="Chunk (C)", help="of a prompt, at most", step=16, live=True)
     size: int = knob(8, 1, 32, unit="requests", label="Batch (B)", help="in work at once", live=True)
     prompt: int = knob(512, 32, 1024, unit="tokens", label="Prompt (P)", help="of every request", step=32, live=True)
     ratio: int = knob(8, 4, 64, label="P : D", help="tokens read : written", live=True)

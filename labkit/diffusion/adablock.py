@@ -42,7 +42,7 @@ class AdaBlock(Unmask):
     window: float = knob(0.25, 0.05, 1.0, unit="of the text", help="how far to look for one", step=0.05)
     delimiter: str = knob("newline", choices=tuple(DELIMITERS), help="what ends a block")
     tau: float = knob(0.9, 0.3, 1.0, help="the least confidence inside", step=0.01)
-    scale: str = knob("value", choices=("value", "quantile"), help="is the threshold a confidence or its rank?")
+    scale: str = knob("value", choices=("value", "quantile"), help="a confidence, or its rank")
 
     def begin(self, state: State, session: Session) -> None:
         self.session = session

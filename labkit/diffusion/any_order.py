@@ -101,8 +101,8 @@ class AnyOrder(Study):
     name, title, drafts = "any-order", "Any order against left to right", "model"
     charts = ("any_order", "three_costs")
     room: int = knob(32, 8, 96, unit="places", label="Places (G)", help="behind each prompt")
-    tau: float = knob(0.9, 0.3, 1.0, step=0.01, help="threshold: the least confidence")
-    scale: str = knob("value", choices=("value", "quantile"), help="is the threshold a confidence or its rank?")
+    tau: float = knob(0.9, 0.3, 1.0, step=0.01, help="threshold: least confidence")
+    scale: str = knob("value", choices=("value", "quantile"), help="a confidence, or its rank")
     block: int = knob(32, 4, 96, unit="places", help="the span that is filled before the next one")
     drafted: int = knob(4, 1, 8, unit="tokens", label="Drafted tokens", help="of the chain, a forward")
     texts: int = knob(3, 1, 24, unit="texts", help="held-out prompts")

@@ -31,7 +31,7 @@ class Credit(Unmask):
     beta: float = knob(0.8, 0.0, 0.99, help="what a round leaves of it", step=0.01)
     gamma: float = knob(0.2, 0.0, 1.0, help="how flat earnings are", step=0.05)
     tau: float = knob(0.9, 0.3, 1.0, help="the least confidence", step=0.01)
-    scale: str = knob("value", choices=("value", "quantile"), help="is the threshold a confidence or its rank?")
+    scale: str = knob("value", choices=("value", "quantile"), help="a confidence, or its rank")
 
     def begin(self, state: State, session: Session) -> None:
         self.credit = torch.zeros(0)

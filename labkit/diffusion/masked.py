@@ -41,11 +41,11 @@ class MaskedDiffusion(Unmask):
 
     name = "mdm"
     title = "Masked diffusion"
-    rule: str = knob("threshold", choices=("static", "threshold", "factor"), help="who says how many become final")
-    tokens: int = knob(1, 1, 16, unit="a round", help="static: places that become final")
-    tau: float = knob(0.9, 0.3, 1.0, help="threshold: the least confidence", step=0.01)
-    scale: str = knob("value", choices=("value", "quantile"), help="is the threshold a confidence or its rank?")
-    factor: float = knob(1.0, 0.05, 4.0, help="factor: n + 1 times the doubt stays below", step=0.05)
+    rule: str = knob("threshold", choices=("static", "threshold", "factor"), help="how many become final")
+    tokens: int = knob(1, 1, 16, unit="a round", help="static: places")
+    tau: float = knob(0.9, 0.3, 1.0, help="threshold: least confidence", step=0.01)
+    scale: str = knob("value", choices=("value", "quantile"), help="a confidence, or its rank")
+    factor: float = knob(1.0, 0.05, 4.0, help="factor: bound of the doubt", step=0.05)
     measure: str = knob("probability", choices=("probability", "margin", "entropy", "random"), help="static: what counts as sure")
 
     def score(self, state: State, logits: Tensor, law: Law, rng: torch.Generator) -> tuple[Tensor, Tensor]:

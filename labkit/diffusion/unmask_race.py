@@ -60,7 +60,7 @@ class UnmaskRace(Study):
     texts: int = knob(4, 1, 60, unit="texts", help="held-out prompts")
     room: int = knob(24, 8, 96, unit="places", label="Places (G)", help="behind each prompt")
     tau: float = knob(0.9, 0.5, 0.99, step=0.01, help="the least confidence, for all that have one")
-    scale: str = knob("value", choices=("value", "quantile"), help="is the threshold a confidence or its rank?")
+    scale: str = knob("value", choices=("value", "quantile"), help="a confidence, or its rank")
     block: int = knob(32, 4, 96, unit="places", help="the span that is filled before the next one")
 
     def policies(self) -> dict[str, Unmask]:

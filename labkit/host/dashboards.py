@@ -140,8 +140,9 @@ class Dashboards(Voila):
             for size in range(AT_ONCE, goal + AT_ONCE, AT_ONCE):
                 pools[name]["pool_size"] = min(size, goal)
                 self.kernel_manager.fill_if_needed(delay=0, notebook_name=name)
-                ready = await asyncio.gather(*self.kernel_manager._pools[name])
-                await asyncio.gather(*(one["task"] for one in ready))
+                ready = await asyncio.gather(*self.kernel_manager._pools[name], return_exceptions=True)
+                # one that failed to start is told to the visitor who gets it; the others are warmed all the same
+                await asyncio.gather(*(one["task"] for one in ready if isinstance(one, dict)), return_exceptions=True)
         if self.expected:
             print(f"  {self.expected} pages of {self.first} are warm.", flush=True)
         await self.keep_warm(pools)

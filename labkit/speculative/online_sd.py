@@ -86,7 +86,7 @@ class OnlineSD(Watched):
 
     name, title, paper = "online-sd", "Online speculative decoding", "P038"
     charts = ("running_alpha",)
-    length: int = knob(5, 1, 16, unit="tokens", label="Drafted tokens", help="written before the target looks")
+    length: int = knob(5, 1, 16, unit="tokens", label="Drafted tokens", help="before the target looks")
     every: int = knob(8, 1, 32, unit="rounds", label="Update every", help="then what was kept is forgotten")
     rate: float = rate_knob()
     gradient_steps: int = gradient_knob()

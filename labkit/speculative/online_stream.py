@@ -96,7 +96,7 @@ class OnlineStream(Study):
     requests: int = knob(96, 8, 128, label="Requests", help="in the whole stream")
     switch: float = knob(0.5, 0.1, 1.0, step=0.1, label="Topic changes after", help="this share of them; 1: never")
     tokens: int = knob(40, 8, 64, unit="tokens", label="Answer", help="length of every answer")
-    length: int = knob(5, 1, 16, unit="tokens", label="Drafted tokens", help="written before the target looks")
+    length: int = knob(5, 1, 16, unit="tokens", label="Drafted tokens", help="before the target looks")
     every: int = knob(4, 1, 32, unit="requests", label="Update every", help="8 in the paper")
     rate: float = rate_knob()
     gradient_steps: int = gradient_knob()

@@ -30,8 +30,8 @@ class SpecDecPlusPlus(Speculative):
     name, title, paper, drafts = "specdec++", "SpecDec++", "P013", "model"
     charts = ("stop",)
     policy: str = knob(HEAD, choices=(HEAD, ENTROPY, FIXED, ORACLE), label="Stops by", help="the oracle is no method")
-    h: float = knob(0.3, 0.05, 1.0, step=0.05, label="Line h", help="stop above this chance of a refusal; 1: never")
-    head: str = knob(HEADS[0], choices=HEADS, label="Head", help="weighted: refusals counted 6 times; even: calibrated")
+    h: float = knob(0.3, 0.05, 1.0, step=0.05, label="Line h", help="risk to stop at; 1: never")
+    head: str = knob(HEADS[0], choices=HEADS, label="Head", help="even: calibrated")
     longest: int = knob(20, 1, 20, unit="tokens", label="Longest chain", help="of every policy")
     nats: float = knob(1.5, 0.0, 8.0, step=0.1, unit="nats", label="Entropy line", help="for the entropy policy")
     shortest: int = knob(2, 1, 8, unit="tokens", label="Shortest chain", help="no stop before")

@@ -3,7 +3,7 @@
 let knobNumber = 0; // ids must be unique in a page that may hold several benches
 
 const SAMPLING_KNOBS = [
-  { name: "temperature", label: "Temperature", kind: "float", low: 0, high: 2, step: 0.05, help: "below 1 sharpens, above 1 flattens; 0 is greedy" },
+  { name: "temperature", label: "Temperature", kind: "float", low: 0, high: 2, step: 0.05, help: "0: greedy; above 1: flatter" },
   { name: "top-k", label: "Top-k", kind: "int", low: 0, high: 100, step: 1, off: 0, help: "keep the k likeliest" },
   { name: "top-p", label: "Top-p", kind: "float", low: 0.01, high: 1, step: 0.01, off: 1, help: "smallest set that holds this mass" },
   { name: "min-p", label: "Min-p", kind: "float", low: 0, high: 0.5, step: 0.01, off: 0, help: "cut below this share of the best" },
