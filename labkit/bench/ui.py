@@ -28,10 +28,10 @@ from labkit.host import launch
 from labkit.paths import NOTEBOOKS
 
 PROMPT = "def read_config(path):\n    "
+PLACES = 121  # behind it for a denoising step over 128 positions
 RIBBON = "def to_fahrenheit(celsius):\n    return celsius * 9 / 5 + 32  # 학교, שלום, 1234567\n"
 RIBBON_LETTERS = 1_824  # of it, repeated: 2,000 bytes
 LOADS = 5  # page loads for each figure; a load takes seconds
-BUNDLE = 1_000_000  # bytes; only plotly's packed bundle comes as one frame larger than this
 LIVE = ("temperature", "top-k", "top-p", "min-p", "top-h", "eta", "typical")  # knobs that redraw stored laws
 HEAVY = ("torch", "numpy", "pandas")  # what must not be in a dashboard's kernel
 
@@ -204,10 +204,10 @@ def measure(repeats: int, say: Callable[[str], None]) -> list[Measured]:
                 for knob in LIVE if page == "entropy" else ():
                     times = tab.evaluate(KNOB, [knob, repeats])
                     found.append(Measured(f"turn {knob} over stored laws", "ms", times, 50, "p95"))
-        for method in methods:
+        for method, budget in methods.items():
             say(f"stepping, {method}")
             with house.page(f"{url}voila/render/step_{method}.ipynb") as tab:
-                found.append(Measured(f"one step, {method}", "ms", tab.evaluate(STEP, repeats), 100, "p95"))
+                found.append(Measured(f"one step, {method}", "ms", tab.evaluate(STEP, repeats), budget, "p95"))
         say("stopping")
         with house.page(f"{url}voila/render/long.ipynb") as tab:
             found.append(Measured("Stop", "ms", tab.evaluate(STOP, max(5, repeats // 4)), 200, "p95"))
@@ -245,8 +245,8 @@ class _House:
         context = self.browser.new_context(viewport={"width": 1280, "height": 800})
         context.add_init_script(TIMER)
         tab = context.new_page()
-        tab.weight = {"html": 0, "frames": [], "bundle": 0}
-        tab.on("websocket", lambda socket: socket.on("framereceived", lambda data: _weigh(tab.weight, data)))
+        tab.weight = {"html": 0, "frames": []}
+        tab.on("websocket", lambda socket: socket.on("framereceived", lambda data: tab.weight["frames"].append(len(data))))
         tab.weight["html"] = len(tab.goto(url, wait_until="commit").body())
         tab.wait_for_selector(".tl[data-ready]", timeout=60_000)
         yield tab
@@ -308,14 +308,6 @@ class _House:
         ]
 
 
-def _weigh(weight: dict, data: str | bytes) -> None:
-    size = len(data)
-    if size > BUNDLE:
-        weight["bundle"] += size
-    else:
-        weight["frames"].append(size)
-
-
 def settle(voila: psutil.Process) -> None:
     """Wait until Voila's kernels have nothing to do: warm ones are ready, left ones are quiet."""
     quiet = 0
@@ -342,14 +334,19 @@ def start_engine(family: launch.Family) -> str:
     return f"127.0.0.1:{port}"
 
 
-def _fill(served: Path) -> list[str]:
-    """Put the shipped notebooks and the ones to measure with into `served`; the methods' names."""
+def _fill(served: Path) -> dict[str, float]:
+    """Put the shipped notebooks and the ones to measure with into `served`; each method's budget for a step, in milliseconds."""
+    from labkit.diffusion.ground import Unmask
     from labkit.methods import all_methods  # asked of the registry: a new method is measured without a word here
 
     for notebook in NOTEBOOKS.glob("*.ipynb"):
         shutil.copy(notebook, served)
-    names = sorted(set(all_methods()) - {"pg-td"})  # which ends by itself, after too few steps to measure
-    cells = {f"step_{name}": f"Bench.draft_trees({PROMPT!r}, method={name!r}, max_new_tokens=256)" for name in names}
+    methods = {name: method for name, method in sorted(all_methods().items()) if name != "pg-td"}  # it ends after too few steps
+    denoise = {name for name, method in methods.items() if issubclass(method, Unmask)}
+    cells = {}
+    for name in methods:
+        tokens = PLACES if name in denoise else 256
+        cells[f"step_{name}"] = f"Bench.draft_trees({PROMPT!r}, method={name!r}, max_new_tokens={tokens})"
     cells["long"] = f"Bench.draft_trees({PROMPT!r}, method='plain', max_new_tokens=1000)"
     for page in ("entropy", "draft_trees", "acceptance"):
         settings = "temperature=0.8, seed=1, max_new_tokens=96, autorun=200"
@@ -361,4 +358,4 @@ def _fill(served: Path) -> list[str]:
         notebook = nbformat.v4.new_notebook(metadata={"kernelspec": kernel})
         notebook.cells = [nbformat.v4.new_code_cell(f"from labkit.ui import Bench, Ribbon\n{code}")]
         nbformat.write(notebook, served / f"{name}.ipynb")
-    return names
+    return {name: 150 if name in denoise else 100 for name in methods}

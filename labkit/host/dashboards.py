@@ -65,16 +65,12 @@ class Goodbye(VoilaShutdownKernelHandler):
 class ChartLibrary(RequestHandler):
     """plotly.js, once for all kernels; a browser that had it on an earlier page only asks whether it is still the same."""
 
-    async def get(self):
-        """Send it, or say that nothing has changed."""
+    async def get(self, whole):
+        """Send its cartesian part or the whole, or say that nothing has changed."""
         self.set_header("Content-Type", "text/javascript; charset=utf-8")
         self.set_header("Content-Encoding", "gzip")
         self.set_header("Cache-Control", "no-cache")
-        self.finish(await asyncio.to_thread(plotlyjs.packed))
-
-    def compute_etag(self):
-        """Its version: no need to read it all."""
-        return f'"{plotlyjs.VERSION}"'
+        self.finish(await asyncio.to_thread(plotlyjs.packed, bool(whole)))
 
 
 class Channels(VoilaKernelWebsocketHandler):
@@ -109,7 +105,7 @@ class Dashboards(Voila):
             (f"{self.server_url}voila/templates/(?!(?:{TEMPLATES})/).*", ErrorHandler, nothing),
             (self.server_url, RedirectHandler, first),
             (f"{self.server_url}voila/api/shutdown/(.*)", Goodbye),
-            (f"{self.server_url}voila/plotly.js", ChartLibrary),
+            (f"{self.server_url}voila/plotly(-whole)?\\.js", ChartLibrary),
             (f"{self.server_url}login", AskForWord),  # Voila has it at the root only, wherever it is served
         ]
         stock = [(rule[0], OURS.get(rule[1], rule[1]), *rule[2:]) for rule in super().init_handlers()]

@@ -24,7 +24,7 @@ async def answer(drive: Drive, page: str, message: dict[str, Any]) -> tuple[dict
     if what == "module":
         return {}, [assets.module("bench").encode()]
     if what == "plotly":
-        return {}, [plotlyjs.packed()]
+        return {}, [plotlyjs.packed(bool(question.get("whole")))]
     lane = drive.lanes[min(int(question.get("lane", 0)), len(drive.lanes) - 1)]
     if what == "save":
         if lane.trace is None:

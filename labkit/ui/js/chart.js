@@ -1,6 +1,7 @@
 // plotly charts: figures come from the kernel as JSON, the library once a page, the looks from the style sheet's tokens.
 
-const PLOTLY = Symbol.for("labkit.plotly"); // page-wide: the promise is the lock, however many benches and charts ask
+const [PLOTLY, WHOLE] = ["labkit.plotly", "labkit.plotly.whole"].map(Symbol.for); // page-wide: the promise is the lock, whoever asks
+const CARTESIAN = ["scatter", "bar", "heatmap", "box", "violin", "histogram", "histogram2d", "contour", "image", "pie"]; // a small plotly's
 const CALM = 150; // ms without another step before a chart follows: plotly takes a frame and more, and must not hold up a scrub
 const YIELD = 3; // and so many times as long as the last figure took to come: on a busy machine steps go before charts
 
@@ -12,26 +13,27 @@ function plotlyServed(address) {
 }
 
 /** plotly.js pulled from the kernel, where no server of ours has it. */
-async function plotlyAsked(store) {
-  const { buffers } = await store.ask({ ask: "plotly" });
+async function plotlyAsked(store, whole) {
+  const { buffers } = await store.ask({ ask: "plotly", whole });
   const script = document.createElement("script");
   script.textContent = await unpacked(buffers[0]);
   document.head.append(script);
   script.remove();
 }
 
-/** plotly.js, on the first chart's request; a failure leaves the way free for another try. */
-function plotlyOnce(store) {
-  const address = document.body.dataset.plotly;
-  const coming = () => (address ? plotlyServed(address).catch(() => plotlyAsked(store)) : plotlyAsked(store));
-  globalThis[PLOTLY] ??= coming().then(() => {
+/** plotly.js, on the first chart's request: its cartesian part, or the `whole`. A failure leaves the way free for another try. */
+function plotlyOnce(store, whole = false) {
+  const address = document.body.dataset.plotly, shared = whole ? WHOLE : PLOTLY;
+  const asked = () => plotlyAsked(store, whole);
+  const coming = () => (address ? plotlyServed(`${address}${whole ? "-whole" : ""}.js`).catch(asked) : asked());
+  globalThis[shared] ??= coming().then(() => {
     if (!window.Plotly) throw new Error("The chart library did not start: reload the page.");
     return window.Plotly;
   }).catch((error) => {
-    globalThis[PLOTLY] = undefined;
+    globalThis[shared] = undefined;
     throw error;
   });
-  return globalThis[PLOTLY];
+  return globalThis[shared];
 }
 
 /** A plotly template made of the bench's tokens as they stand now, so that light and dark follow the page. */
@@ -120,7 +122,10 @@ function chartView(store, name, title = "", { words = "", height = 0, table } = 
         const coming = store.ask(question).finally(() => (spent = performance.now() - start));
         const [answer, drawer] = await Promise.all([coming, library ?? plotlyOnce(store)]);
         [figure, drawn] = [JSON.parse(answer.figure), question.name];
-        library = drawer;
+        const beyond = figure.data.some(({ type = "scatter" }) => !CARTESIAN.includes(type));
+        const able = beyond ? await plotlyOnce(store, true) : drawer;
+        if (library && library !== able) library.purge(plot);
+        library = able;
         asked = wanted;
         plot.querySelector(".tl-none")?.remove();
         await paint();
