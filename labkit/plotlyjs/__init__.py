@@ -1,7 +1,7 @@
-"""plotly.js for the pages, gzipped: its cartesian part, which is a third of the whole, and the whole for the few charts beyond it.
+"""plotly.js for the pages, gzipped: its cartesian part, a third of the whole, and the whole for the few charts beyond it.
 
-The part lies here as npm's `plotly.js-cartesian-dist-min` 4.1.1 has it (MIT, see `LICENSE`), since the installed package brings the
-whole only: to read that holds a page up for three times as long. The whole is the installed package's.
+The part lies here as npm's `plotly.js-cartesian-dist-min` 4.1.1 has it (MIT, see `LICENSE`): the installed package brings the
+whole only, and to read that holds a page up for three times as long. The whole is the installed package's.
 """
 
 from __future__ import annotations
