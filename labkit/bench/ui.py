@@ -68,6 +68,8 @@ const look = () => {
 };
 look();
 """
+CAME = """() => [...performance.getEntriesByType("navigation"), ...performance.getEntriesByType("resource")]
+  .filter(one => !/plotly/.test(one.name)).reduce((sum, one) => sum + one.transferSize, 0)"""  # bytes by HTTP
 RECORDED = """() => {
   const { steps, state } = document.querySelector(".tl").dataset;
   return Number(steps) > 10 && !["running", "loading"].includes(state);
@@ -245,9 +247,9 @@ class _House:
         context = self.browser.new_context(viewport={"width": 1280, "height": 800})
         context.add_init_script(TIMER)
         tab = context.new_page()
-        tab.weight = {"html": 0, "frames": []}
-        tab.on("websocket", lambda socket: socket.on("framereceived", lambda data: tab.weight["frames"].append(len(data))))
-        tab.weight["html"] = len(tab.goto(url, wait_until="commit").body())
+        tab.weight = []
+        tab.on("websocket", lambda socket: socket.on("framereceived", lambda data: tab.weight.append(len(data))))
+        tab.goto(url, wait_until="commit")
         tab.wait_for_selector(".tl[data-ready]", timeout=60_000)
         yield tab
         context.close()
@@ -267,7 +269,7 @@ class _House:
                     spent["strip"].append(max(arrivals["controls"], arrivals["strip"]) / 1000)
                     if last == "charts":
                         spent["charts"].append(arrivals["charts"] / 1000)
-                    weights.append((tab.weight["html"] + sum(tab.weight["frames"])) / 1000)
+                    weights.append((tab.evaluate(CAME) + sum(tab.weight)) / 1000)
         voila.terminate()
         rows = [
             Measured(f"strip and controls usable, {how}", "s", spent["strip"], budgets[0]),

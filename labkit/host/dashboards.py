@@ -21,7 +21,7 @@ sys.modules.setdefault("rfc3987_syntax", None)
 
 import psutil  # noqa: E402
 from tornado.ioloop import IOLoop  # noqa: E402
-from tornado.web import ErrorHandler, HTTPError, RedirectHandler, RequestHandler  # noqa: E402
+from tornado.web import ErrorHandler, GZipContentEncoding, HTTPError, RedirectHandler, RequestHandler  # noqa: E402
 from tornado.websocket import WebSocketClosedError  # noqa: E402
 from traitlets import Integer, Unicode  # noqa: E402
 from traitlets.config import Config  # noqa: E402
@@ -114,6 +114,7 @@ class Dashboards(Voila):
     def listen(self):
         """Listen, serve the welcome page from a warm kernel, and warm the other dashboards' a little later."""
         IOLoop.current().call_later(WARM_UP, self.warm)
+        self.app.transforms.append(GZipContentEncoding)  # as tornado's own setting does; Voila hands settings on too late for it
         super().listen()
 
     def warm(self):

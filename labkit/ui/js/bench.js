@@ -10,7 +10,7 @@ const LAYOUTS = {
   acceptance: { look: "lay-acc", live: false, charts: true, views: (store) => [makePanel(store, verifyView(store), "verify", { hero: true }), makePanel(store, byPositionView(store), "bypos"), makePanel(store, checkView(store), "check")] },
 };
 
-const LOOKING = 1500; // milliseconds
+const LOOKING = 400; // milliseconds
 const ENGINE = Symbol.for("labkit.engine"); // what it offers, told once a page: { key, fields }
 
 /** What the engine says of itself, with the fields that the wire leaves out at their defaults. */
