@@ -22,7 +22,7 @@ class Chain(Speculative):
 
     name, title, drafts = "chain", "Draft-model chain", "model"
     length: int = knob(4, 1, 16, unit="tokens", label="Drafted tokens", help="before the target looks")
-    heat: float = knob(1.0, 0.2, 3.0, step=0.1, label="Draft heat", help="× the target's own")
+    heat: float = knob(1.0, 0.2, 3.0, step=0.1, label="Draft heat", help="× the target's temperature")
     doubt: float = knob(0.0, 0.0, 1.0, step=0.05, label="Stop when in doubt", help="below this q; 0: never")
     verifier: str = verifier_knob()
 

@@ -31,7 +31,7 @@ class SpecDecPlusPlus(Speculative):
     charts = ("stop",)
     policy: str = knob(HEAD, choices=(HEAD, ENTROPY, FIXED, ORACLE), label="Stops by", help="the oracle is no method")
     h: float = knob(0.3, 0.05, 1.0, step=0.05, label="Line h", help="risk to stop at; 1: never")
-    head: str = knob(HEADS[0], choices=HEADS, label="Head", help="even: calibrated")
+    head: str = knob(HEADS[0], choices=HEADS, label="Head", help="weighted: refusals count 6×")
     longest: int = knob(20, 1, 20, unit="tokens", label="Longest chain", help="of every policy")
     nats: float = knob(1.5, 0.0, 8.0, step=0.1, unit="nats", label="Entropy line", help="for the entropy policy")
     shortest: int = knob(2, 1, 8, unit="tokens", label="Shortest chain", help="no stop before")

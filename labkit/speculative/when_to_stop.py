@@ -133,7 +133,7 @@ class WhenToStop(Study):
     charts = ("stop_pareto", "stop_reliability")
     prompts: int = knob(12, 1, 120, unit="texts", help="held-out texts")
     tokens: int = knob(48, 16, 128, unit="tokens", label="Tokens a text", help="written behind each")
-    head: str = knob(HEADS[0], choices=HEADS, label="Head", help="even: calibrated")
+    head: str = knob(HEADS[0], choices=HEADS, label="Head", help="weighted: refusals count 6×")
 
     def steps(self, session, rng):
         points, said = settings(self.head), {kind: [] for kind in HEADS}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 
 import msgspec
 import pytest
@@ -40,15 +41,16 @@ def test_sweep(cluster, small, tmp_path, timeless):
     def told(news):
         if "cell" in news and news["done"] > len(survived.splitlines()):
             nodes.add(news["cell"].node)
-            late = news["done"] > len(small) // 2  # on a busy machine a node may hold its first cell that long
-            if (len(nodes) == 2 or late) and not removed:
+            if len(nodes) == 1:
+                time.sleep(1)  # on a busy machine the other node takes long to begin: some cells are left for it
+            if len(nodes) == 2 and not removed:
                 assert news["done"] < news["of"]  # it goes on without the node
                 removed.append(cluster.worker_nodes.copy().pop())
                 cluster.remove_node(removed[0], allow_graceful=False)
 
     with claim(folder, small):
         assert sweep(small, folder, told, address=cluster.address, traces=True) == 0
-    assert removed
+    assert len(nodes) == 2 and removed
 
     journal = finished(folder)
     assert (folder / CELLS).read_bytes().startswith(survived)  # what was finished is as it was

@@ -23,6 +23,15 @@ async def written(seat) -> list[int]:
     return loads(await seat.trace()).ids
 
 
+async def begun(come, steps: int = 5, **where):
+    """A visitor in the middle of a long run, and the bench that writes it."""
+    visitor = await come(**where)
+    seat = visitor.seats[0]
+    await seat.change(**LONG)
+    assert await seat.run(steps)
+    return visitor, seat
+
+
 async def to_the_end(visitor, seat) -> list[int]:
     """Run on until the text ends, pressing Retry like a person; the new tokens."""
     async with asyncio.timeout(PATIENCE):
@@ -43,10 +52,7 @@ def test_an_engine_that_is_killed_is_told_by_every_bench_and_taken_up_again(lab,
         undisturbed = await come()
         await undisturbed.seats[0].change(**LONG)
         expected = await to_the_end(undisturbed, undisturbed.seats[0])
-        visitor = await come()
-        seat = visitor.seats[0]
-        await seat.change(**LONG)
-        assert await seat.run(20)
+        visitor, seat = await begun(come, 20)
         before, engine = seat.lane.steps, lab.process("engine")
         start = time.monotonic()
         lab.launcher.suspend()  # else the next engine may be there before anybody has missed this one
@@ -68,9 +74,7 @@ def test_an_engine_that_is_killed_is_told_by_every_bench_and_taken_up_again(lab,
 
 def test_a_kernel_that_is_killed_is_told_and_its_runs_are_freed(lab, visit):
     async def test(come):
-        visitor = await come()
-        await visitor.seats[0].change(**LONG)
-        assert await visitor.seats[0].run(5)
+        visitor, _ = await begun(come)
         assert await lab.running()
         lab.kernel(visitor).kill()
         async with asyncio.timeout(PATIENCE):
@@ -83,9 +87,7 @@ def test_a_kernel_that_is_killed_is_told_and_its_runs_are_freed(lab, visit):
 
 def test_a_tab_that_closes_takes_its_kernel_and_its_runs_along(lab, visit):
     async def test(come):
-        visitor = await come()
-        await visitor.seats[0].change(**LONG)
-        assert await visitor.seats[0].run(5)
+        visitor, _ = await begun(come)
         kernel = lab.kernel(visitor)
         await visitor.leave()
         _, alive = await asyncio.to_thread(psutil.wait_procs, [kernel], PATIENCE)
@@ -101,10 +103,8 @@ def test_a_page_that_vanishes_holds_nothing_and_finds_all_when_it_comes_back(lab
 
     async def test(come):
         async with Proxy(lab.port) as network:
-            visitor = await come(url=network.url)
-            seat, kernel = visitor.seats[0], lab.kernel(visitor)
-            await seat.change(**LONG)
-            assert await seat.run(5)
+            visitor, seat = await begun(come, url=network.url)
+            kernel = lab.kernel(visitor)
             seat.post("stop")
             await seat.quiet()
             before = seat.lane.steps
@@ -132,10 +132,8 @@ def test_a_network_that_was_gone_costs_nothing(lab, visit, how):
 
     async def test(come):
         async with Proxy(lab.port) as network:
-            visitor = await come(url=network.url)
-            seat, kernel = visitor.seats[0], lab.kernel(visitor)
-            await seat.change(**LONG)
-            assert await seat.run(5)
+            visitor, seat = await begun(come, url=network.url)
+            kernel = lab.kernel(visitor)
             network.hold() if how == "held" else network.cut(half=how == "half cut")
             before = seat.lane.steps
             await asyncio.sleep(DOWN)
