@@ -45,7 +45,7 @@ class MaskedDiffusion(Unmask):
     tokens: int = knob(1, 1, 16, unit="a round", help="static: places")
     tau: float = knob(0.9, 0.3, 1.0, help="threshold: least confidence", step=0.01)
     scale: str = knob("value", choices=("value", "quantile"), help="a confidence, or its rank")
-    factor: float = knob(1.0, 0.05, 4.0, help="factor: n + 1 times the doubt", step=0.05)
+    factor: float = knob(1.0, 0.05, 4.0, help="factor: (n + 1) × doubt", step=0.05)
     measure: str = knob("probability", choices=("probability", "margin", "entropy", "random"), help="static: what counts as sure")
 
     def score(self, state: State, logits: Tensor, law: Law, rng: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -96,7 +96,7 @@ class ParallelCost(Study):
     tokens: int = knob(2, 1, 16, unit="a round", help="static: the star")
     order: str = knob("random", choices=ORDERS, help="static: which come first")
     tau: float = knob(0.9, 0.3, 1.0, help="threshold: least confidence", step=0.01)
-    factor: float = knob(1.0, 0.05, 4.0, help="factor: n + 1 times the doubt", step=0.05)
+    factor: float = knob(1.0, 0.05, 4.0, help="factor: (n + 1) × doubt", step=0.05)
     samples: int = knob(256, 32, 1024, unit="answers", help="behind every dot")
 
     def steps(self, session, rng):
