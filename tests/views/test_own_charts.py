@@ -65,7 +65,7 @@ def strings(value):
 
 @pytest.mark.parametrize("look", ["light", "dark"])
 def test_its_charts_draw(traced, look):
-    names = traced.opening.charts
+    names, saved = traced.opening.charts, loads(traced.dumps())
     assert names and len(names) <= 4
     for name in names:
         figure = views.view(name)(traced, theme=look)
@@ -73,7 +73,7 @@ def test_its_charts_draw(traced, look):
         assert figure.data or figure.layout.annotations, name
         assert figure.layout.title.text and figure.layout.meta["words"].endswith("."), name
         assert len(text) < HEAVIEST and "NaN" not in text and "colorway" not in text, name
-        assert text == views.view(name)(loads(traced.dumps()), theme=look).to_json(), "a saved trace draws the same"
+        assert text == views.view(name)(saved, theme=look).to_json(), "a saved trace draws the same"
         assert table.table(name, traced).rows, name
 
 
