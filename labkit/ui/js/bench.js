@@ -186,6 +186,7 @@ function render({ model, el }) {
     const written = store.lanes[0].tokens.length > 0;
     if (fetching === Infinity || !(layout.charts || !own.element.hidden) || (fetching && !written) || (store.guest && !written)) return;
     clearTimeout(fetching);
+    if (written && store.stepping) return; // the charts ask for it themselves, once the steps are over
     const later = setTimeout(() => plotlyOnce(store).catch(() => {}), written ? 0 : LOOKING);
     fetching = written ? Infinity : later;
   };

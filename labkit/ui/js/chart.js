@@ -158,7 +158,7 @@ function chartView(store, name, title = "", { words = "", height = 0, table } = 
     element,
     draw() {
       if (!key()) return;
-      if (key() !== asked && figure && (store.stepping || !store.actions.busy())) {
+      if (key() !== asked && (store.stepping || (figure && !store.actions.busy()))) {
         clearTimeout(later);
         later = setTimeout(update, calm());
       } else if (key() !== asked) update();
