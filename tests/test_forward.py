@@ -12,6 +12,7 @@ import torch
 from tiny_models import some_tokens
 from torch.nn import functional as F
 
+from labkit import llama
 from labkit.errors import LabError
 from labkit.hf import HuggingFaceRunner
 from labkit.llama import LlamaRunner, fits
@@ -32,8 +33,9 @@ def in_double(model):
 
 
 @pytest.mark.parametrize("style", tiny_models.LEAN)
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-def test_lean_forward_is_transformers_own(style, dtype):
+@pytest.mark.parametrize(("dtype", "intel"), [(torch.float64, True), (torch.float32, True), (torch.float32, False)])
+def test_lean_forward_is_transformers_own(style, dtype, intel, monkeypatch):
+    monkeypatch.setattr(llama, "made_by_intel", lambda: intel)  # float32's weights are packed elsewhere
     model = tiny_models.tiny(style, vocabulary=64)
     with torch.inference_mode():
         exact = in_double(copy.deepcopy(model))(torch.tensor([some_tokens(40)]), output_hidden_states=True)
