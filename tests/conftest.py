@@ -72,6 +72,13 @@ def shipped64():
     return load("lab-target", "lab-draft", "cpu", "float64")
 
 
+@pytest.fixture(scope="session")
+def quick64(tmp_path_factory):
+    """The shipped draft as a target and a shaken copy as its draft, in float64: text and refusals like the pair's, for an eighth."""
+    shaken = tiny_models.shaken(load_model("lab-draft", torch.device("cpu"), torch.float64), 0.2)
+    return load("lab-draft", str(tiny_models.save(shaken, tmp_path_factory.mktemp("quick"))), "cpu", "float64")
+
+
 @pytest.fixture(scope="session", params=tiny_models.STYLES)
 def tiny_pair(request, tmp_path_factory):
     """A small random pair of every style, saved and loaded as a person's own model would be, in float64."""

@@ -25,6 +25,7 @@ FILLS = {name for name, method in all_methods().items() if issubclass(method, Un
 METHODS = sorted(set(all_methods()) - SEARCHES - BYTES - FILLS)  # tests/diffusion has what they promise
 RERANK = ("adadec",)  # draws nothing at any temperature, and its text is not the greedy one
 LOOK_AHEAD = ("adadec", "cntp")  # read more than they write
+MAGNIFY = ("online-sd",)  # Adam makes whole updates of roundings, and a forward of more rows rounds otherwise
 PROMPT = "def area(width, height):\n    return width * "
 
 
@@ -81,7 +82,7 @@ def test_same_seed_same_trace(method, shipped32, traced, once):
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("temperature", [0.0, 0.9])
 def test_what_a_trace_holds(method, temperature, shipped32, traced):
-    ask = {"transforms": [Setting("top-p", {"p": 0.95})], "max_new_tokens": 40, "seed": 1, "knobs": FREE.get(method, {})}
+    ask = {"transforms": [Setting("top-p", {"p": 0.95})], "max_new_tokens": 24, "seed": 1, "knobs": FREE.get(method, {})}
     trace = traced(shipped32, method, prompt=PROMPT, temperature=temperature, **ask)
     opening, vocabulary = trace.opening, shipped32.vocabulary
     assert loads(trace.dumps()) == trace, "every mentioned token has its piece, every list its length"
@@ -89,9 +90,9 @@ def test_what_a_trace_holds(method, temperature, shipped32, traced):
     assert "".join(opening.pieces[token] for token in opening.prompt_ids) == PROMPT
     assert (opening.target, opening.device, opening.dtype, opening.vocabulary) == ("lab-target", "cpu", "float32", 4096)
     assert opening.draft == ("lab-draft" if all_methods()[method].drafts == "model" else "")
-    assert 1 <= len(trace.ids) <= 40
+    assert 1 <= len(trace.ids) <= 24
     assert trace.closing.text == vocabulary.decode(trace.ids)
-    assert trace.closing.reason == ("length" if len(trace.ids) == 40 else "end of text")
+    assert trace.closing.reason == ("length" if len(trace.ids) == 24 else "end of text")
     for step in trace.steps:
         assert step.emitted
         assert len(step.beliefs) == len(step.sources) == len(step.emitted)
@@ -236,10 +237,10 @@ def test_steps_come_when_they_are_asked_for(shipped32):
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
-def test_keeping_more_changes_nothing_else(method, temperature, shipped32, once):
-    ask = some_run(method, temperature)
-    less = once(shipped32, method, **ask)
-    more = once(shipped32, method, **{**ask, "keep": ["laws", "prompt", "tests"]})
+def test_keeping_more_changes_nothing_else(method, temperature, shipped32, shipped64, once):
+    ask, pair = some_run(method, temperature), shipped64 if method in MAGNIFY else shipped32
+    less = once(pair, method, **ask)
+    more = once(pair, method, **{**ask, "keep": ["laws", "prompt", "tests"]})
     assert more.ids == less.ids
     assert [step.tree and step.tree.tokens for step in more.steps] == [
         step.tree and step.tree.tokens for step in less.steps

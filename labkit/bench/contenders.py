@@ -80,14 +80,14 @@ def of_theme(theme: str) -> dict[str, type[Method]]:
     return {name: cls for name, cls in all_methods().items() if method_info(cls).theme == theme}
 
 
-def ours(pair: Pair, name: str, tokens: int, knobs: dict | None = None) -> Contender:
-    """A method of the lab, with everything traced that its pages show."""
+def ours(pair: Pair, name: str, tokens: int, knobs: dict | None = None, title: str = "") -> Contender:
+    """A method of the lab, with everything traced that its pages show; `title` where its name does not tell it from others."""
 
     def write(ids, temperature, seed):
         ask = {"ids": ids, "temperature": temperature, "max_new_tokens": tokens, "seed": seed}
         return timed(pair, Request(method=name, knobs=knobs or {}, **ask))
 
-    return Contender(name, write, all_methods()[name].lossless)
+    return Contender(title or name, write, all_methods()[name].lossless)
 
 
 def timed(pair: Pair, request: Request, method: Method | None = None) -> Answer:

@@ -17,7 +17,10 @@ from labkit.models import Pair
 from labkit.trace import Cost
 
 # which of transformers' own decoders does what a method of ours does
-COUNTERPART = {"plain": "generate", "chain": "generate, assisted", "lookup": "generate, prompt lookup"}
+DOUBTING = "chain, doubt 0.4"  # which is what assisted generation does unless told otherwise
+COUNTERPART = {
+    "plain": "generate", "chain": "generate, assisted", DOUBTING: "generate, assisted", "lookup": "generate, prompt lookup"
+}  # fmt: skip
 COLUMNS = {
     "ms_per_token": "ms/token",
     "tokens_per_second": "tokens/s",
@@ -43,6 +46,8 @@ def bench(
     """
     names = [name for name, cls in all_methods().items() if cls.lossless and (pair.draft or cls.drafts != "model")]
     playing = common.theirs(pair, tokens) + [common.ours(pair, name, tokens) for name in names]
+    if "chain" in names:
+        playing.append(common.ours(pair, "chain", tokens, {"doubt": 0.4}, DOUBTING))
     return common.compare(pair, playing, rows, prompts, tokens, temperatures, progress)
 
 

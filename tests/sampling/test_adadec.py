@@ -52,27 +52,27 @@ def scored(pair, context: list[int], way: list[int], knobs: AdaDec) -> float:
     [{"tau": math.inf}, {"tau": 0.0, "branches": 1}, {"tau": 0.0, "lookahead": 0}, {"tau": 0.0, "branches": 8, "lookahead": 0}],
     ids=str,
 )
-def test_greedy_where_nothing_can_be_gained(knobs, shipped64, prompts, greedy_text):
+def test_greedy_where_nothing_can_be_gained(knobs, quick64, prompts, greedy_text):
     """tau = inf never pauses; one branch, or none that looks ahead, cannot change a pause's mind."""
-    written = [text(decoded(shipped64, prompt, tokens=64, **knobs)) for prompt in prompts[:3]]
-    assert written == greedy_text(shipped64, prompts[:3])
+    written = [text(decoded(quick64, prompt, tokens=64, **knobs)) for prompt in prompts[:3]]
+    assert written == greedy_text(quick64, prompts[:3])
     assert len(set(map(tuple, written))) == 3
 
 
 @pytest.mark.parametrize("knobs", [{}, {"normalise": False}, {"branches": 5, "lookahead": 7}, {"lookahead": 1}], ids=str)
-def test_a_pause_takes_the_best_of_all_scores(knobs, shipped64, prompts):
+def test_a_pause_takes_the_best_of_all_scores(knobs, quick64, prompts):
     """Every pause of a run, scored again with no cache, no tree and no batch."""
     method, changed = AdaDec(threshold=BY_HAND, tau=1.0, **knobs), 0
     for prompt in (prompts[5], prompts[24]):  # where look-ahead changes the choice, and branches end early
         context = list(prompt)
-        for step in decoded(shipped64, prompt, method, 8):
-            logs = Session(shipped64.target, context).logits.log_softmax(-1)
+        for step in decoded(quick64, prompt, method, 8):
+            logs = Session(quick64.target, context).logits.log_softmax(-1)
             entropy = -(logs.exp() * logs).sum().item()
             assert (entropy >= 1.0) == ("branches" in step.notes)
             if "branches" in step.notes:
                 first = logs.topk(method.branches).indices.tolist()
                 assert [way["tokens"][0] for way in step.notes["branches"]] == first
-                scores = [scored(shipped64, context, way["tokens"], method) for way in step.notes["branches"]]
+                scores = [scored(quick64, context, way["tokens"], method) for way in step.notes["branches"]]
                 assert [way["score"] for way in step.notes["branches"]] == pytest.approx(scores, abs=1e-5)
                 assert step.emitted == [first[scores.index(max(scores))]]
                 assert step.notes["tokens"] == [way["tokens"] for way in step.notes["branches"]]
@@ -97,7 +97,7 @@ def test_every_style_of_model(style):
     assert changed
 
 
-def test_a_branch_ends_with_the_text(shipped64):
+def test_a_branch_ends_with_the_text(quick64):
     """Nothing is read behind an end of text, and the branch is scored by the tokens it has."""
     letters = tiny_models.letters_pair("llama, grouped, tied", ends=(4,))
     method, ended = AdaDec(threshold=BY_HAND, tau=0.0, branches=5, lookahead=6), 0
@@ -111,9 +111,9 @@ def test_a_branch_ends_with_the_text(shipped64):
     assert ended
 
 
-def test_pauses_are_paid_for(shipped64, prompts):
+def test_pauses_are_paid_for(quick64, prompts):
     """A pause costs `lookahead` forwards of B tokens, and the committed token is not read a second time."""
-    steps = decoded(shipped64, prompts[0], tau=1.0, branches=3, lookahead=4)
+    steps = decoded(quick64, prompts[0], tau=1.0, branches=3, lookahead=4)
     cost = [(step.cost.target_forwards, step.cost.target_tokens) for step in steps]
     paused = ["branches" in step.notes for step in steps]
     assert any(paused) and not all(paused)
@@ -123,7 +123,7 @@ def test_pauses_are_paid_for(shipped64, prompts):
         assert cost[number] == ((0 if known else 1) + more[0], (0 if known else 1) + more[1])
 
 
-def test_at_the_end_of_the_context(shipped64):
+def test_at_the_end_of_the_context(quick64):
     """A branch ends where the model's context does."""
     pair = tiny_models.letters_pair("llama, grouped, tied", context=24)
     steps = decoded(pair, [1, 2, 3] * 4, AdaDec(threshold=BY_HAND, tau=0.0, branches=2, lookahead=20), 12)

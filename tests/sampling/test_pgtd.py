@@ -130,10 +130,10 @@ def test_beam_search_is_exact_where_it_is_wide_enough(letters):
 
 
 @pytest.mark.parametrize("name", ["total", "histogram", "identity", "digit_sum"])
-def test_one_rollout_is_greedy(name, shipped64, traced):
+def test_one_rollout_is_greedy(name, quick64, traced):
     prompt = HOLES[name].prompt
-    planned = traced(shipped64, "pg-td", prompt=prompt, knobs={"rollouts": 1}, max_new_tokens=60)
-    plain = traced(shipped64, "plain", prompt=prompt, max_new_tokens=60)
+    planned = traced(quick64, "pg-td", prompt=prompt, knobs={"rollouts": 1}, max_new_tokens=60)
+    plain = traced(quick64, "plain", prompt=prompt, max_new_tokens=60)
     assert planned.ids == plain.ids[: len(planned.ids)] and len(planned.ids) > 2
 
 
@@ -153,10 +153,10 @@ def test_every_style_of_model(beams, tiny_pair, traced):
 
 
 @pytest.mark.parametrize("name", ["running", "middle", "unique"])
-def test_memories_save_forwards_and_change_nothing(name, shipped64):
+def test_memories_save_forwards_and_change_nothing(name, quick64):
     task, seen = HOLES[name], {}
     for lists, programs in MEMORIES:
-        run = search(shipped64, task.prompt, task.public, known_lists=lists, known_programs=programs, horizon=16)
+        run = search(quick64, task.prompt, task.public, known_lists=lists, known_programs=programs, horizon=16)
         before = run.pen.session.ledger
         story = [(path, program[:3]) for path, program in (run.rollout() for _ in range(16))]
         nodes = [vars(node) | {"prior": round(node.prior, 9)} for node in run.nodes]

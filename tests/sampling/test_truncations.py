@@ -71,25 +71,25 @@ def test_heat_lets_more_in_and_at_zero_one_token_is_left(shipped32):
     assert top_p(usual) < top_p(hot)
 
 
-def test_one_tree_of_samples_is_one_sample_after_another(shipped64):
+def test_one_tree_of_samples_is_one_sample_after_another(quick64):
     """Where one token is left, every branch writes the greedy text; its loss is that text's, token by token."""
-    ids = shipped64.vocabulary.encode("class Queue:\n    def __init__(self):\n        ")
-    plain = Session(shipped64.target, ids)
+    ids = quick64.vocabulary.encode("class Queue:\n    def __init__(self):\n        ")
+    plain = Session(quick64.target, ids)
     text, spent = [], 0.0
     for _ in range(6):
         logs = plain.logits.log_softmax(-1)
         text.append(int(logs.argmax()))
         spent -= logs[text[-1]].item()
         plain.push(text[-1])
-    found = write(Session(shipped64.target, ids), [Law(1.5, (TopK(1),)), Law(0.0)], 3, 6, torch.Generator().manual_seed(0))
+    found = write(Session(quick64.target, ids), [Law(1.5, (TopK(1),)), Law(0.0)], 3, 6, torch.Generator().manual_seed(0))
     for loss, varied in found:
         assert loss == pytest.approx(spent / 6, abs=1e-9)
         assert varied == pytest.approx(variety([text] * 3))
 
 
-def test_samples_have_the_law(shipped64):
+def test_samples_have_the_law(quick64):
     """First and second tokens of many branches: loss of both as expected under the law they are drawn from."""
-    session = Session(shipped64.target, shipped64.vocabulary.encode("def read(path):\n    "))
+    session = Session(quick64.target, quick64.vocabulary.encode("def read(path):\n    "))
     law = Law(1.0, (TopK(3),))
     first = session.logits
     p = law(first)

@@ -23,10 +23,10 @@ def law(size=4096, spread=3.0):
 
 
 @pytest.mark.parametrize("knobs", [{"r": 0.0}, {"r": 1.0, "w1": 0.0, "f": 0.0}, {"r": 0.9, "w1": 0.0, "f": 0.0}], ids=str)
-def test_off_is_greedy(knobs, shipped64, traced, once):
+def test_off_is_greedy(knobs, quick64, traced, once):
     for task in TASKS:
         ask = {"prompt": task.prompt, "max_new_tokens": 24}
-        assert traced(shipped64, "uscd", knobs=knobs, **ask).ids == once(shipped64, "plain", **ask).ids
+        assert traced(quick64, "uscd", knobs=knobs, **ask).ids == once(quick64, "plain", **ask).ids
 
 
 def test_off_is_greedy_in_every_style(tiny_pair, traced):
@@ -37,13 +37,13 @@ def test_off_is_greedy_in_every_style(tiny_pair, traced):
 
 
 @pytest.mark.parametrize("w1", [-0.99, -0.7, 0.0])
-def test_the_same_law_twice_changes_no_favourite(w1, shipped64, traced, once):
+def test_the_same_law_twice_changes_no_favourite(w1, quick64, traced, once):
     """A prompt without examples, or with all of them kept, is its own lame prompt."""
     bare = without_examples(TASKS[0].prompt)
     for prompt, keep in ((bare, 0), (TASKS[1].prompt, 2)):
         ask = {"prompt": prompt, "max_new_tokens": 24}
-        trace = traced(shipped64, "uscd", knobs={"r": 1.0, "w1": w1, "keep": keep}, **ask)
-        assert trace.ids == once(shipped64, "plain", **ask).ids
+        trace = traced(quick64, "uscd", knobs={"r": 1.0, "w1": w1, "keep": keep}, **ask)
+        assert trace.ids == once(quick64, "plain", **ask).ids
         assert all(step.notes["P"] == pytest.approx(step.notes["P'"]) for step in trace.steps)
     p = law()
     assert int(contrast(p, p, w1, 0.67).argmax()) == int(p.argmax())
@@ -80,16 +80,16 @@ def test_nothing_left_falls_back():
     assert contrast(p, torch.ones(2, dtype=torch.float64), -1.0, 0.0).exp().tolist() == pytest.approx([0.5, 0.5])
 
 
-def test_every_step_is_the_formula(shipped64, traced):
+def test_every_step_is_the_formula(quick64, traced):
     """Both laws from scratch at every place; the lame prompt gets the same tokens."""
     task = TASKS[3]
     knobs = {"r": 0.9, "w1": -0.7, "f": 0.67}
-    trace = traced(shipped64, "uscd", prompt=task.prompt, max_new_tokens=20, knobs=knobs)
-    encode = shipped64.vocabulary.encode
+    trace = traced(quick64, "uscd", prompt=task.prompt, max_new_tokens=20, knobs=knobs)
+    encode = quick64.vocabulary.encode
     rich, poor = encode(task.prompt), encode(without_examples(task.prompt))
     assert len(poor) < len(rich) and {step.notes["open"] for step in trace.steps} == {True, False}
     for place, step in enumerate(trace.steps):
-        p, lame = (Session(shipped64.target, ids + trace.ids[:place]).logits.softmax(-1) for ids in (rich, poor))
+        p, lame = (Session(quick64.target, ids + trace.ids[:place]).logits.softmax(-1) for ids in (rich, poor))
         assert step.notes["peaked"] == pytest.approx(peakedness(p)) and step.notes["open"] == (peakedness(p) < 0.9)
         score = contrast(p, lame, -0.7, 0.67) if step.notes["open"] else p.log()
         named = step.notes["tokens"][0]

@@ -263,10 +263,10 @@ def followed(pair, ids, knobs: dict, steps: int = 12, temperature: float = 0.0):
 
 @pytest.mark.parametrize("knobs", [{}, {"rate": 1.0, "paths": 48}, {"start_from": "empty"}], ids=str)
 @pytest.mark.parametrize("temperature", [0.0, 0.8])
-def test_every_pair_of_the_tree_is_learned_once(knobs, temperature, shipped64, prompts):
+def test_every_pair_of_the_tree_is_learned_once(knobs, temperature, quick64, prompts):
     law_of = (lambda logits: logits.softmax(-1)) if not temperature else (lambda logits: (logits / temperature).softmax(-1))
     twice, total, met = 0, 0, set()
-    for method, step, root, before, after, logits in followed(shipped64, prompts[3], knobs, temperature=temperature):
+    for method, step, root, before, after, logits in followed(quick64, prompts[3], knobs, temperature=temperature):
         tree = step.tree
         pairs = [root]
         for token, parent in zip(tree.tokens, tree.parents):

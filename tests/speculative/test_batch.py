@@ -100,9 +100,9 @@ def test_a_call_counts_every_token_once(shipped32, ragged):
     "knobs", [{}, {"size": 1}, {"size": 3, "drafted": 1}, {"size": 12, "drafted": 8}, {"size": 2, "window": 6}], ids=str
 )
 @pytest.mark.parametrize("variant", [EQ, EX])
-def test_every_row_writes_its_own_text(shipped64, ragged, own, variant, knobs):
-    texts, found, _ = decode(shipped64, ragged, variant, **knobs)
-    assert texts == own(shipped64, ragged)
+def test_every_row_writes_its_own_text(quick64, ragged, own, variant, knobs):
+    texts, found, _ = decode(quick64, ragged, variant, **knobs)
+    assert texts == own(quick64, ragged)
     assert sum(len(row) for row in texts) > len(found) + BUDGET, "no draft was ever accepted: nothing was tested"
 
 
@@ -114,33 +114,33 @@ def test_every_style_of_model(tiny_pair, ragged, own, variant):
     assert 0 < sum(accepted) < 5 * len(accepted), "drafts that are always right, or never, test nothing"
 
 
-def test_the_padding_token_may_stand_in_a_text(shipped64, ragged, own):
+def test_the_padding_token_may_stand_in_a_text(quick64, ragged, own):
     """The release finds padding by comparing with its id: a prompt that begins with that token would lose it."""
-    pad = shipped64.vocabulary.tokenizer.pad_token_id
+    pad = quick64.vocabulary.tokenizer.pad_token_id
     rows = [[pad] * (place % 3) + prompt[:12] + [pad] + prompt[12:] for place, prompt in enumerate(ragged[:6])]
-    assert decode(shipped64, rows)[0] == own(shipped64, rows)
+    assert decode(quick64, rows)[0] == own(quick64, rows)
 
 
 @pytest.mark.parametrize("variant", [BY_COLUMN, UNCROPPED])
-def test_the_broken_variants_are_caught(shipped64, ragged, own, variant):
-    texts, _, _ = decode(shipped64, ragged, variant)
-    wrong = sum(mine != due for mine, due in zip(texts, own(shipped64, ragged)))
+def test_the_broken_variants_are_caught(quick64, ragged, own, variant):
+    texts, _, _ = decode(quick64, ragged, variant)
+    wrong = sum(mine != due for mine, due in zip(texts, own(quick64, ragged)))
     assert wrong > len(ragged) // 2
 
 
-def test_positions_by_column_are_right_while_nothing_is_padded(shipped64, ragged, own):
+def test_positions_by_column_are_right_while_nothing_is_padded(quick64, ragged, own):
     """So that a test with one row, or with equal rows, would not see the mistake."""
-    assert decode(shipped64, ragged[:4], BY_COLUMN, size=1)[0] == own(shipped64, ragged[:4])
+    assert decode(quick64, ragged[:4], BY_COLUMN, size=1)[0] == own(quick64, ragged[:4])
 
 
 @pytest.mark.parametrize("variant", [EQ, EX])
-def test_rows_end_with_their_text_and_stay_so(shipped64, ragged, own, variant):
+def test_rows_end_with_their_text_and_stay_so(quick64, ragged, own, variant):
     """A frequent token ends the text here: rows finish at different times, and those behind them go on undisturbed."""
-    due = own(shipped64, ragged)
+    due = own(quick64, ragged)
     often = max({token for row in due for token in row}, key=lambda token: sum(token in row[1:-1] for row in due))
     ends = frozenset([often])
-    texts, found, _ = decode(shipped64, ragged, variant, ends=ends)
-    assert texts == own(shipped64, ragged, ends=ends)
+    texts, found, _ = decode(quick64, ragged, variant, ends=ends)
+    assert texts == own(quick64, ragged, ends=ends)
     assert len({len(row) for row in texts}) > 3 and all(often not in row[:-1] for row in texts)
     seen: set[int] = set()
     for now in found:
@@ -150,10 +150,10 @@ def test_rows_end_with_their_text_and_stay_so(shipped64, ragged, own, variant):
 
 
 @pytest.mark.parametrize("budget", [1, 2, 7])
-def test_budgets_are_kept_to_the_token(shipped64, ragged, own, budget):
+def test_budgets_are_kept_to_the_token(quick64, ragged, own, budget):
     for variant in (EQ, EX):
-        texts, found, _ = decode(shipped64, ragged[:6], variant, size=3, budget=budget)
-        assert texts == own(shipped64, ragged[:6], budget)
+        texts, found, _ = decode(quick64, ragged[:6], variant, size=3, budget=budget)
+        assert texts == own(quick64, ragged[:6], budget)
         left = dict.fromkeys(range(6), budget)
         for now in found:
             assert max(kept + refused for *_, kept, refused in now.cells) <= min(left[number] for number, *_ in now.cells)
@@ -165,8 +165,8 @@ def test_budgets_are_kept_to_the_token(shipped64, ragged, own, budget):
 
 
 @pytest.mark.parametrize("variant", [EQ, EX])
-def test_the_rectangle_is_never_wider_than_its_longest_row(shipped64, ragged, variant):
-    _, found, _ = decode(shipped64, ragged, variant, size=3)
+def test_the_rectangle_is_never_wider_than_its_longest_row(quick64, ragged, variant):
+    _, found, _ = decode(quick64, ragged, variant, size=3)
     for now in found:
         assert min(pad for _, pad, *_ in now.cells) == 0, "a column that is all padding"
         assert len({pad + past for _, pad, past, *_ in now.cells}) == 1
@@ -178,22 +178,22 @@ def test_the_rectangle_is_never_wider_than_its_longest_row(shipped64, ragged, va
         assert {"grouped", "realigned"} <= {now.kind for now in found}
 
 
-def test_where_no_row_moves_nothing_is_moved(shipped64, ragged):
-    _, found, batch = decode(shipped64, ragged[:4], size=1)
+def test_where_no_row_moves_nothing_is_moved(quick64, ragged):
+    _, found, batch = decode(quick64, ragged[:4], size=1)
     assert {now.kind for now in found} == {"level"} and "realign" not in batch.seconds
 
 
-def test_a_window_of_one_batch_never_chooses_and_a_wide_one_does(shipped64, prompts):
+def test_a_window_of_one_batch_never_chooses_and_a_wide_one_does(quick64, prompts):
     rows = [prompt[:16] for prompt in prompts[:18]]
     shares = []
     for window in (1, 2, 5):
-        _, found, _ = decode(shipped64, rows, EX, size=3, window=window, budget=12)
+        _, found, _ = decode(quick64, rows, EX, size=3, window=window, budget=12)
         shares.append(sum(now.kind == "grouped" for now in found) / len(found))
     assert shares[0] < shares[1] < shares[2], shares
 
 
-def test_exspec_keeps_its_rectangles_full(shipped64, ragged):
-    calls = {variant: decode(shipped64, ragged, variant, size=3)[2].calls for variant in (EQ, EX)}
+def test_exspec_keeps_its_rectangles_full(quick64, ragged):
+    calls = {variant: decode(quick64, ragged, variant, size=3)[2].calls for variant in (EQ, EX)}
     assert calls[EX] < calls[EQ], "EQSPEC waits for the last row of a batch, EXSPEC takes the next sequence"
 
 

@@ -20,8 +20,8 @@ def frames(pair, temperature=0.0, seed=0, **knobs) -> list[Step]:
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.8])
-def test_it_counts_what_single_runs_count(temperature, shipped64, traced):
-    steps = frames(shipped64, temperature, seed=4, prompts=2, length=16)
+def test_it_counts_what_single_runs_count(temperature, quick64, traced):
+    steps = frames(quick64, temperature, seed=4, prompts=2, length=16)
     assert [step.notes["done"] for step in steps] == list(range(1, 21)) and steps[-1].notes["of"] == 20
     assert [sum(len(one["runs"]) for one in step.notes["results"]) for step in steps] == list(range(1, 21)), "it grows"
     seed = int(torch.randint(2**31, (), generator=torch.Generator().manual_seed(4)))
@@ -30,9 +30,9 @@ def test_it_counts_what_single_runs_count(temperature, shipped64, traced):
     for result in steps[-1].notes["results"]:
         method, knobs = CONTENDERS[result["name"]]
         for number, (tokens, forwards, rounds, hits, nodes, seconds) in enumerate(result["runs"]):
-            ids = shipped64.vocabulary.encode(texts[result["text"]][number])
+            ids = quick64.vocabulary.encode(texts[result["text"]][number])
             more = {"temperature": temperature, "seed": seed + number, "max_new_tokens": 16}
-            trace = traced(shipped64, method.name, ids=ids, knobs=knobs, **more)
+            trace = traced(quick64, method.name, ids=ids, knobs=knobs, **more)
             assert rounds == len(trace.steps) and forwards == trace.cost.target_forwards
             assert hits == sum(bool(step.tree.path) for step in trace.steps)
             assert nodes == sum(len(step.tree.tokens) for step in trace.steps)

@@ -54,13 +54,13 @@ def test_a_rate_of_zero_is_the_frozen_draft(temperature, pair):
         assert one.tree.thresholds == pytest.approx(other.tree.thresholds, abs=1e-9)
 
 
-def test_learning_changes_the_draft_and_not_the_text(shipped64, prompts, traced):
+def test_learning_changes_the_draft_and_not_the_text(quick64, prompts, traced):
     """Before and after every update: each round adds what plain decoding writes, though the drafts differ by then."""
     ask = {"ids": prompts[3], "max_new_tokens": 48}
-    frozen = traced(shipped64, "chain", knobs={"length": 5}, **ask)
-    learning = traced(shipped64, "online-sd", knobs=LEARNING, **ask)
+    frozen = traced(quick64, "chain", knobs={"length": 5}, **ask)
+    learning = traced(quick64, "online-sd", knobs=LEARNING, **ask)
     assert learning.steps[-1].notes["updates"] > 5
-    assert learning.ids == traced(shipped64, "plain", **ask).ids
+    assert learning.ids == traced(quick64, "plain", **ask).ids
     drafted = [[step.tree.draft_logprobs for step in trace.steps] for trace in (learning, frozen)]
     assert drafted[0][0] == drafted[1][0] and drafted[0] != drafted[1]
 
@@ -178,8 +178,8 @@ def stream(pair, traced, temperature=0.0, **knobs):
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.8])
-def test_a_stream_that_learns_nothing_is_twice_the_same(temperature, shipped64, traced):
-    trace, notes = stream(shipped64, traced, temperature, requests=8, tokens=12, rate=0.0, every=2)
+def test_a_stream_that_learns_nothing_is_twice_the_same(temperature, quick64, traced):
+    trace, notes = stream(quick64, traced, temperature, requests=8, tokens=12, rate=0.0, every=2)
     assert trace.closing.reason == "done" and len(trace.steps) == notes["done"] == notes["of"] == 8
     assert notes["topic"] == [0] * 4 + [1] * 4 and notes["switch"] == 4
     assert all(notes["same text"])

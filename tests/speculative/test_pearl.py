@@ -117,7 +117,7 @@ def test_the_law_by_drawing(gamma, start):
 
 
 @pytest.fixture(scope="module")
-def runs(shipped64, prompts, traced):
+def runs(quick64, prompts, traced):
     """Traces of a few prompts: `runs(method, temperature, **knobs)`; each computed once."""
     known = {}
 
@@ -125,7 +125,7 @@ def runs(shipped64, prompts, traced):
         key = method, temperature, str(knobs)
         if key not in known:
             asked = dict(temperature=temperature, max_new_tokens=40, seed=3, knobs=knobs)
-            known[key] = [traced(shipped64, method, ids=prompt, **asked) for prompt in prompts[:4]]
+            known[key] = [traced(quick64, method, ids=prompt, **asked) for prompt in prompts[:4]]
         return known[key]
 
     return write
@@ -226,9 +226,9 @@ def test_ordinary_by_hand():
 
 
 @pytest.mark.parametrize("switches", SWITCHES, ids=str)
-def test_after_a_roll_back_the_caches_are_as_new(shipped64, prompts, switches):
+def test_after_a_roll_back_the_caches_are_as_new(quick64, prompts, switches):
     law = build_law(0.0, [])
-    whole = Session(shipped64.target, prompts[1], law, Session(shipped64.draft, prompts[1], law))
+    whole = Session(quick64.target, prompts[1], law, Session(quick64.draft, prompts[1], law))
     refused = 0
     with torch.inference_mode():
         for step in itertools.islice(Pearl(gamma=3, **switches).steps(whole, torch.Generator()), 20):
@@ -287,15 +287,15 @@ def test_gamma_follows_the_clock(shipped32, prompts, traced):
 # -- the study ---------------------------------------------------------------------------------------------------------
 
 
-def test_the_sweep_counts_real_runs(shipped64, traced):
-    events = list(run(shipped64, Request(method="pearl-sweep", prompt="x", knobs={"prompts": 2, "tokens": 16})))
+def test_the_sweep_counts_real_runs(quick64, traced):
+    events = list(run(quick64, Request(method="pearl-sweep", prompt="x", knobs={"prompts": 2, "tokens": 16})))
     assert isinstance(events[-1], Closing) and events[-1].reason == "done"
     steps = [event for event in events if isinstance(event, Step)]
     assert [step.notes["done"] for step in steps] == list(range(1, steps[-1].notes["of"] + 1))
     notes = steps[-1].notes
     place = notes["gammas"].index(4)
     for way, knobs in (("PEARL", {"gamma": 4}), ("ordinary", {"gamma": 4, **OFF})):
-        traces = [traced(shipped64, "pearl", prompt=one, max_new_tokens=16, knobs=knobs) for one in heldout(2)]
+        traces = [traced(quick64, "pearl", prompt=one, max_new_tokens=16, knobs=knobs) for one in heldout(2)]
         assert notes["counts"][way]["rounds"][place] == sum(len(trace.steps) for trace in traces)
     for mine, theirs in zip(notes["counts"]["PEARL"]["rounds"], notes["counts"]["ordinary"]["rounds"]):
         assert mine >= theirs

@@ -123,9 +123,9 @@ def test_a_manual_division_is_used_where_it_is_valid(shipped32, traced):
     assert auto.ids == below.ids, "below rho* the step is the one with rho*"
 
 
-def test_one_draft_is_the_chain(shipped64, traced):
+def test_one_draft_is_the_chain(quick64, traced):
     """k = 1: standard speculative sampling, with the same chance at every place."""
-    one = traced(shipped64, "spectr", prompt=PROMPT, temperature=1.0, max_new_tokens=32, seed=1, knobs={"count": 1})
+    one = traced(quick64, "spectr", prompt=PROMPT, temperature=1.0, max_new_tokens=32, seed=1, knobs={"count": 1})
     for step in one.steps:
         assert step.tree.parents == list(range(-1, len(step.tree.tokens) - 1))
         assert all(place["rho"] == 1 for place in step.notes["places"])

@@ -26,7 +26,7 @@ TEMPERATURES = pytest.mark.parametrize("temperature", [0.0, 1.0])
 @pytest.mark.parametrize("knobs", [{"policy": FIXED}, {"h": 1.0}, {"h": 1.0, "head": "even"}], ids=str)
 def test_without_a_stop_it_is_the_fixed_chain(shipped64, prompts, traced, temperature, length, knobs):
     more = {"temperature": temperature, "seed": 3, "max_new_tokens": 40}
-    for prompt in prompts[:2]:
+    for prompt in prompts[length : length + 1]:
         fixed = traced(shipped64, "chain", ids=prompt, knobs={"length": length}, **more)
         ours = traced(shipped64, NAME, ids=prompt, knobs={"longest": length, **knobs}, **more)
         assert ours.ids == fixed.ids
@@ -55,10 +55,10 @@ def test_the_head_stops_behind_the_first_risky_token(shipped64, prompts, traced,
 
 
 @TEMPERATURES
-def test_the_entropy_stop_keeps_the_unsure_token_as_its_last(shipped64, prompts, traced, temperature):
+def test_the_entropy_stop_keeps_the_unsure_token_as_its_last(quick64, prompts, traced, temperature):
     knobs, lengths = {"policy": ENTROPY, "nats": 1.0, "shortest": 1, "longest": 12}, set()
     for seed, prompt in enumerate(prompts[:8]):
-        run = traced(shipped64, NAME, ids=prompt, knobs=knobs, temperature=temperature, seed=seed, max_new_tokens=40)
+        run = traced(quick64, NAME, ids=prompt, knobs=knobs, temperature=temperature, seed=seed, max_new_tokens=40)
         for step in run.steps:
             assert step.notes["climb"] == pytest.approx(step.tree.draft_entropies, abs=1e-9)
             *before, last = step.notes["climb"]
@@ -78,18 +78,18 @@ def test_bounds_hold(shipped64, prompts, traced, policy):
 
 
 @TEMPERATURES
-def test_the_oracle_discards_nothing_and_its_peeks_are_apart(shipped64, prompts, traced, temperature):
+def test_the_oracle_discards_nothing_and_its_peeks_are_apart(quick64, prompts, traced, temperature):
     drafted = 0
     for seed, prompt in enumerate(prompts[:4]):
         more = {"temperature": temperature, "seed": seed, "max_new_tokens": 40}
-        run = traced(shipped64, NAME, ids=prompt, knobs={"policy": ORACLE}, **more)
+        run = traced(quick64, NAME, ids=prompt, knobs={"policy": ORACLE}, **more)
         for step in run.steps:
             assert step.tree.path == list(range(len(step.tree.tokens)))
             assert step.notes["peeks"] == min(len(step.tree.tokens) + 1, 20)
         assert run.cost.target_forwards == len(run.steps)
         drafted += sum(len(step.tree.tokens) for step in run.steps)
         if not temperature:  # as few calls as the longest chain makes
-            longest = traced(shipped64, NAME, ids=prompt, knobs={"policy": FIXED}, **more)
+            longest = traced(quick64, NAME, ids=prompt, knobs={"policy": FIXED}, **more)
             assert [step.emitted for step in run.steps] == [step.emitted for step in longest.steps]
     assert drafted > 60
 
@@ -168,12 +168,12 @@ def test_the_even_head_is_calibrated_on_held_out_text(shipped32, prompts):
     assert weighted["predicted"] < weighted["actual"] - 0.2, "refusals were counted six times"
 
 
-def test_entropy_is_that_of_the_warped_law(shipped64, prompts):
+def test_entropy_is_that_of_the_warped_law(quick64, prompts):
     """At temperature 0.5 the stop reads the law that is drawn from."""
     law = build_law(0.5, [])
-    session = Session(shipped64.target, prompts[0], law, Session(shipped64.draft, prompts[0], law))
+    session = Session(quick64.target, prompts[0], law, Session(quick64.draft, prompts[0], law))
     method = build_method(NAME, {"policy": ENTROPY, "longest": 1})
     method.start(session)
     method.propose(session, torch.Generator().manual_seed(0))
-    due = entropy(law(Session(shipped64.draft, prompts[0]).logits)).item()
+    due = entropy(law(Session(quick64.draft, prompts[0]).logits)).item()
     assert method.stop.climb == [pytest.approx(due, abs=1e-9)]

@@ -21,35 +21,35 @@ def opened(pair, ids, temperature=0.0):
     return Session(pair.target, ids, law, Session(pair.draft, ids, law))
 
 
-def test_a_replay_counts_what_decoding_counts(shipped64, prompts):
+def test_a_replay_counts_what_decoding_counts(quick64, prompts):
     """In float64, where no rounding decides; every third setting of every policy, of the head for both its losses; the oracle."""
     weighted, even = settings("weighted"), [point for point in settings("even") if point[0] == HEAD]
     for number, ids in enumerate(prompts[4:7]):
         with torch.inference_mode():
-            found = drafts(opened(shipped64, ids), TOKENS)
+            found = drafts(opened(quick64, ids), TOKENS)
             for curve, value, method in [*weighted[number::3], weighted[-1], *even[number::3]]:
-                real, _ = decode(method, opened(shipped64, ids), TOKENS, 0)
-                assert replay(method, shipped64.draft, found) == real, (curve, value)
+                real, _ = decode(method, opened(quick64, ids), TOKENS, 0)
+                assert replay(method, quick64.draft, found) == real, (curve, value)
 
 
-def test_what_is_stored_is_what_the_models_say(shipped64, prompts):
+def test_what_is_stored_is_what_the_models_say(quick64, prompts):
     ids = prompts[2]
     with torch.inference_mode():
-        found = drafts(opened(shipped64, ids), TOKENS)
+        found = drafts(opened(quick64, ids), TOKENS)
     text = list(ids)
     for place in range(TOKENS):
         chain = list(text)
         for level in range(LONGEST):
-            logits = Session(shipped64.draft, chain).logits
+            logits = Session(quick64.draft, chain).logits
             assert found.entropies[place][level] == pytest.approx(
                 torch.special.entr(logits.softmax(-1)).sum().item(), abs=1e-9
             )
             chain.append(int(logits.argmax()))
-            same = chain[-1] == int(Session(shipped64.target, chain[:-1]).logits.argmax())
+            same = chain[-1] == int(Session(quick64.target, chain[:-1]).logits.argmax())
             if not same:
                 break
         assert found.agreeing[place] == (LONGEST if same else level)
-        text.append(int(Session(shipped64.target, text).logits.argmax()))
+        text.append(int(Session(quick64.target, text).logits.argmax()))
 
 
 def frames(pair, temperature, **knobs):
