@@ -74,7 +74,7 @@ def shipped64():
 
 @pytest.fixture(scope="session")
 def quick64(tmp_path_factory):
-    """The shipped draft as a target and a shaken copy as its draft, in float64: text and refusals like the pair's, for an eighth."""
+    """The shipped draft as a target and a shaken copy as its draft, in float64: text and refusals like the pair's."""
     shaken = tiny_models.shaken(load_model("lab-draft", torch.device("cpu"), torch.float64), 0.2)
     return load("lab-draft", str(tiny_models.save(shaken, tmp_path_factory.mktemp("quick"))), "cpu", "float64")
 
