@@ -1,7 +1,7 @@
 # make lab        the dashboards on http://127.0.0.1:8866 (PORT=…, ENGINE_PORT=…)
 #                 for a class: CLASS=1, with HOST=… VISITORS=… FIRST=01_entropy TOKEN=… as you like
 # make notebook   the same notebooks in JupyterLab
-# make test       every test, those in a real browser included; two at a time (THOROUGH=1: the long loops at full length)
+# make test       every test, those in a real browser included; three at a time, for many of them wait (THOROUGH=1: the long loops at full length)
 # make clean      remove what these made
 
 SHELL := /bin/sh
@@ -21,7 +21,7 @@ notebook: $(STAMP)
 	@exec $(BIN)/labkit notebook --open $(PORTS)
 
 test: $(STAMP)
-	LABKIT_THOROUGH=$(THOROUGH) $(BIN)/python -m pytest -q -n 2 --dist worksteal
+	LABKIT_THOROUGH=$(THOROUGH) $(BIN)/python -m pytest -q -n 3 --dist worksteal
 
 clean:
 	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist
