@@ -1,7 +1,7 @@
 # make lab        the dashboards on http://127.0.0.1:8866 (PORT=…, ENGINE_PORT=…)
 #                 for a class: CLASS=1, with HOST=… VISITORS=… FIRST=01_entropy TOKEN=… as you like
 # make notebook   the same notebooks in JupyterLab
-# make test       every test, those in a real browser included; three at a time, for many of them wait (THOROUGH=1: the long loops at full length)
+# make test       every test, those in a real browser included; three at a time (THOROUGH=1: the long loops at full length)
 # make clean      remove what these made
 
 SHELL := /bin/sh
