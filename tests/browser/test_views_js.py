@@ -18,7 +18,8 @@ from labkit.views.text import cut, short, shown
 
 EXPORTS = """applySampling entropyAfter withSampling layoutTree treeEdge TREE pieceShown pieceShort pieceCut makeStore
 openLane addStep samplingOf stepTree patterns treeView distView curveView verifyView costView
-checkView CHECK_RIGHT CHECK_LOSSY CHECK_BROKEN checkVariant testInFocus figureTable chartTemplate html openPlaces""".split()
+checkView CHECK_RIGHT CHECK_LOSSY CHECK_BROKEN checkVariant testInFocus figureTable chartTemplate html openPlaces
+chartView""".split()
 
 SETTINGS = [
     {"temperature": t, "top-k": k, "top-p": p, "min-p": m}
@@ -600,6 +601,25 @@ def test_charts_take_their_looks_from_the_page(blank):
         "() => { const t = chartTemplate(view.element).layout; return [t.colorway[0], t.colorway[1], t.font.color]; }"
     )
     assert colours == [theme.LIGHT[name] for name in ("draft", "target", "ink-2")]
+
+
+@pytest.mark.parametrize(("stepping", "busy", "at_once"), [(True, False, 0), (True, True, 0), (False, True, 1), (False, False, 1)])
+def test_the_first_chart_waits_for_steps_by_hand_and_for_nothing_else(blank, stepping, busy, at_once):
+    """The library and the first figure cost more than a step does: whoever presses Step again must not wait for them."""
+    show(blank, made_traces.tree_trace(), "verifyView")
+    asked = """async ([stepping, busy]) => {
+      const drawn = { react: async () => {}, purge() {} }, questions = [];
+      window[Symbol.for("labkit.plotly")] = Promise.resolve(drawn);
+      Object.assign(store, { stepping, actions: { busy: () => busy } });
+      store.ask = async (question) => { questions.push(question.args.upto); return { figure: '{"data": [], "layout": {}}' }; };
+      const chart = chartView(store, "cost");
+      for (lane.at = 1; lane.at < 3; lane.at++) chart.draw();
+      const first = questions.length;
+      while (questions.at(-1) !== 3) await new Promise((go) => setTimeout(go, 10));
+      chart.close();
+      return [first, questions.length];
+    }"""
+    assert blank.evaluate(asked, [stepping, busy]) == [at_once, at_once + 1], "the newest step is drawn, and none between"
 
 
 def test_a_charts_table_is_the_figure(blank):
