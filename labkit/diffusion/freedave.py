@@ -28,8 +28,8 @@ class FreeDave(Unmask):
     Source: P181. Static decoding is a map F from a state to the next. One forward at a state gives F's next state for certain and
     a guess of the K - 1 behind it (stale predictions, best first, block by block). All K go through the network as one batch; the
     chain of guesses that equal F of the one before is kept, and the last of them brings its own predictions for the next round.
-    Ids and order are those of static decoding; K rows cost K times the work, so it is no gain in seconds on a CPU. The
-    paper's K is larger; here 8 rows save hardly a forward more than 4, but on lists that copy. Temperature 0 only. The tree-mask
+    Ids and order are those of static decoding; K rows cost K times the work, so it is no gain in seconds on a CPU, and on
+    the shipped model eight save hardly a forward more than four, but for lists that copy. Temperature 0 only. The tree-mask
     layout is left out: bidirectional rows share no cache here.
     """
 
