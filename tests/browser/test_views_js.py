@@ -603,7 +603,9 @@ def test_charts_take_their_looks_from_the_page(blank):
     assert colours == [theme.LIGHT[name] for name in ("draft", "target", "ink-2")]
 
 
-@pytest.mark.parametrize(("stepping", "busy", "at_once"), [(True, False, 0), (True, True, 0), (False, True, 1), (False, False, 1)])
+@pytest.mark.parametrize(
+    ("stepping", "busy", "at_once"), [(True, False, 0), (True, True, 0), (False, True, 1), (False, False, 1)]
+)
 def test_the_first_chart_waits_for_steps_by_hand_and_for_nothing_else(blank, stepping, busy, at_once):
     """The library and the first figure cost more than a step does: whoever presses Step again must not wait for them."""
     show(blank, made_traces.tree_trace(), "verifyView")
@@ -620,6 +622,27 @@ def test_the_first_chart_waits_for_steps_by_hand_and_for_nothing_else(blank, ste
       return [first, questions.length];
     }"""
     assert blank.evaluate(asked, [stepping, busy]) == [at_once, at_once + 1], "the newest step is drawn, and none between"
+
+
+def test_a_chart_keeps_within_its_panel_when_a_neighbour_leaves_it_less_height(blank):
+    show(blank, made_traces.tree_trace(), "verifyView")
+    heights = blank.evaluate("""async () => {
+      const heights = [];
+      const drawn = { react: async (plot, data, layout) => heights.push(layout.height), purge() {} };
+      window[Symbol.for("labkit.plotly")] = Promise.resolve(drawn);
+      Object.assign(store, { stepping: false, actions: { busy: () => false } });
+      store.ask = async () => ({ figure: '{"data": [], "layout": {"meta": {"height": 190}}}' });
+      const chart = chartView(store, "cost"), body = html("div", { class: "tl-body" }, chart.element);
+      const panel = html("section", { class: "tl-panel", style: "height:400px" }, body);
+      store.root.append(html("div", { class: "tl-own" }, panel));
+      chart.draw();
+      while (heights.length < 1) await new Promise((go) => setTimeout(go, 10));
+      panel.style.height = "260px";
+      while (heights.length < 2) await new Promise((go) => setTimeout(go, 10));
+      chart.close();
+      return [...heights, chart.element.querySelector(".tl-plot").clientHeight];
+    }""")
+    assert heights[0] > heights[1] == heights[2] >= 190
 
 
 def test_a_charts_table_is_the_figure(blank):

@@ -74,6 +74,7 @@ function chartView(store, name, title = "", { words = "", height = 0, table } = 
   const calm = () => Math.max(CALM, YIELD * spent);
   let resized = 0;
   let wide = 0; // remembered: asking for it between two changes costs a layout
+  let fitted = [0, 0]; // the width and height that the figure was painted for
   const sized = () => (drawn === nameNow() && figure?.layout?.meta?.sized ? wide : 0);
   const nameNow = () => (typeof name === "function" ? name(laneNow(store)) : name);
   // What a figure follows besides the steps, named in its `meta.follows`: it is asked for again with these as options.
@@ -103,7 +104,8 @@ function chartView(store, name, title = "", { words = "", height = 0, table } = 
     view.wide = Boolean(layout.meta?.wide);
     dress();
     // The panel has the title already; the figure's own is for files.
-    Object.assign(layout, { template: chartTemplate(element), title: undefined, autosize: true, height: high(), width: plot.clientWidth || undefined });
+    fitted = [plot.clientWidth, high()];
+    Object.assign(layout, { template: chartTemplate(element), title: undefined, autosize: true, height: fitted[1], width: fitted[0] || undefined });
     await library.react(plot, data, layout, { displayModeBar: false, responsive: false });
     element.dataset.drawn = String(++count);
     view.painted?.();
@@ -147,11 +149,12 @@ function chartView(store, name, title = "", { words = "", height = 0, table } = 
     else if (figure && library) {
       clearTimeout(resized);
       resized = setTimeout(() => {
+        if (plot.clientWidth === fitted[0] && high() === fitted[1]) return;
         library.purge(plot); // drawn over, the figure would keep the margin that its legend needed before
         paint();
       }, CALM);
     }
-  });
+  }, true); // a neighbour that is drawn later may leave it less height than it had
   plot.append(store.page === "study" ? html("p", { class: "quiet tl-none" }, "Nothing here yet: press Run.") : emptyWords(laneNow(store), "Nothing to draw yet."));
   const view = {
     title,

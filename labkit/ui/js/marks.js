@@ -109,13 +109,14 @@ function textRuler(element, size, face = "--tl-code", weight = 400) {
   };
 }
 
-/** Call `redraw` when the width of `element` changes; unseen elements (width 0) wait. */
-function whenResized(element, redraw) {
-  let last = 0;
+/** Call `redraw` when the width of `element` changes, or its height too (`both`); unseen elements (width 0) wait. */
+function whenResized(element, redraw, both = false) {
+  let last = "";
   const observer = new ResizeObserver(() => {
     const width = element.clientWidth;
-    if (width && width !== last) {
-      last = width;
+    const now = both ? `${width}/${element.clientHeight}` : String(width);
+    if (width && now !== last) {
+      last = now;
       redraw(width);
     }
   });
