@@ -8,7 +8,7 @@
 - Only one host: `@pytest.mark.parametrize("host", ["voila"])`.
 - A notebook of the test's own: `write_notebook("probe.ipynb", [code, code])` puts it beside the shipped ones, then
   `open_notebook(page, host, "probe.ipynb")`.
-- `page` is a fresh context, 1280 x 800, light. At the end of the test the console must be clean and nothing may have
+- `page` is a fresh page, 1280 x 800, light, and nothing is stored for it. At the end of the test the console must be clean and nothing may have
   been asked of any other machine; a test that provokes an error on purpose empties `page.complaints` itself.
 - Another size or theme: `page.set_viewport_size({...})`, `page.emulate_media(color_scheme="dark")`.
 - Two pages at once, or a download: `new_page()` gives more pages of the same kind.
@@ -34,6 +34,7 @@ from labkit.host import launch
 from labkit.paths import NOTEBOOKS
 
 TOKEN = "test"
+VIEWPORT = {"width": 1280, "height": 800}
 PATIENCE = 30_000  # milliseconds until a wait in the page gives up
 # ipywidgets' own extension says these in Voila, about itself
 ALLOWED = ("Unsatisfied version", "No satisfying version")
@@ -104,17 +105,25 @@ def host(request) -> str:
     return request.param
 
 
+@pytest.fixture(scope="session")
+def profile(chromium):
+    """The usual profile, for pages that ask for nothing special: it keeps files, so that JupyterLab is read once."""
+    return _profile(chromium)
+
+
+def _profile(chromium, **options):
+    context = chromium.new_context(**{"viewport": VIEWPORT, "color_scheme": "light", **options})
+    context.set_default_timeout(PATIENCE)
+    return context
+
+
 @pytest.fixture
-def new_page(chromium):
+def new_page(chromium, profile):
     """Makes pages; asserts a clean console, and that no other machine was asked, at the end."""
     pages = []
 
     def make(**options):
-        context = chromium.new_context(
-            **{"viewport": {"width": 1280, "height": 800}, "color_scheme": "light", **options}
-        )
-        context.set_default_timeout(PATIENCE)
-        page = context.new_page()
+        page = (_profile(chromium, **options) if options else profile).new_page()
         page.complaints = []
 
         def watch(request):  # routes would do it too, but each file would wait for them, and none would be kept
@@ -126,7 +135,7 @@ def new_page(chromium):
             if message.type in ("error", "warning") and not message.text.startswith(ALLOWED):
                 page.complaints.append(f"{message.type}: {message.text} ({message.location.get('url', '')})")
 
-        context.on("request", watch)
+        page.on("request", watch)
         page.on("console", listen)
         page.on("pageerror", lambda error: page.complaints.append(f"uncaught: {error}"))
         pages.append(page)
@@ -135,8 +144,20 @@ def new_page(chromium):
     yield make
     complaints = [complaint for page in pages for complaint in page.complaints]
     for page in pages:
-        page.context.close()
+        if page.context is not profile:
+            page.context.close()
+        elif not page.is_closed():
+            forget(page)
+            page.close()
     assert complaints == []
+
+
+def forget(page) -> None:
+    """Take back what the page stored in the profile, but for the files it read."""
+    where = urlsplit(page.url)
+    if where.scheme == "http":
+        asked = {"origin": f"http://{where.netloc}", "storageTypes": "cookies,local_storage,indexeddb,service_workers"}
+        page.context.new_cdp_session(page).send("Storage.clearDataForOrigin", asked)
 
 
 @pytest.fixture

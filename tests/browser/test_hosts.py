@@ -122,13 +122,13 @@ def test_ended_session_is_said(page, voila, open_notebook, write_notebook):
     expect(bench).to_be_visible()
 
 
-def test_closing_the_page_ends_its_kernel(page, voila, open_notebook, write_notebook):
+def test_closing_the_page_ends_its_kernel(page, new_page, voila, open_notebook, write_notebook):
     """A visitor who leaves takes the kernel along; culling is for those whose machine went to sleep."""
     write_notebook("probe.ipynb", [PROBE])
     open_notebook(page, "voila", "probe.ipynb")
     kernel = page.evaluate("JSON.parse(document.getElementById('jupyter-config-data').textContent).kernelId")
     address = f"{voila}api/kernels/{kernel}"
-    other = page.context.new_page()
+    other = new_page()
     assert page.request.get(address).status == 200
     page.close(run_before_unload=True)
     for _ in range(100):
