@@ -8,8 +8,9 @@
 - Only one host: `@pytest.mark.parametrize("host", ["voila"])`.
 - A notebook of the test's own: `write_notebook("probe.ipynb", [code, code])` puts it beside the shipped ones, then
   `open_notebook(page, host, "probe.ipynb")`.
-- `page` is a fresh page, 1280 x 800, light, and nothing is stored for it. At the end of the test the console must be clean and nothing may have
-  been asked of any other machine; a test that provokes an error on purpose empties `page.complaints` itself.
+- `page` is a fresh page, 1280 x 800, light, and nothing is stored for it. At the end of the test the console must be clean
+  and nothing may have been asked of any other machine; a test that provokes an error on purpose empties `page.complaints`
+  itself.
 - Another size or theme: `page.set_viewport_size({...})`, `page.emulate_media(color_scheme="dark")`.
 - Two pages at once, or a download: `new_page()` gives more pages of the same kind.
 - Wait on `data-*` attributes with `expect`, never on time; take roles with `exact=True` (JupyterLab has a "Run" too).
