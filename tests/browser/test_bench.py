@@ -79,7 +79,7 @@ def open_probe(page, host, open_notebook, write_notebook, code: str):
 
 def test_step_back_run_and_stop(page, host, open_notebook, write_notebook):
     """The transport works, and what the page shows is what the trace holds."""
-    bench = open_probe(page, host, open_notebook, write_notebook, TREES.format(tokens=400))
+    bench = open_probe(page, host, open_notebook, write_notebook, TREES.format(tokens=900))
     at(bench, 0, 0)
     press(bench, "Step")
     at(bench, 1, 1)
@@ -95,7 +95,7 @@ def test_step_back_run_and_stop(page, host, open_notebook, write_notebook):
     press(bench, "Stop")
     quiet(bench)
     stopped = int(bench.get_attribute("data-steps"))
-    assert len(strip_ids(bench)) < 400  # it had not come to its end
+    assert len(strip_ids(bench)) < 900  # it had not come to its end
     trace = loads(saved_trace(page, bench))
     assert len(trace.steps) == stopped and strip_ids(bench) == trace.opening.prompt_ids + trace.ids
     shown = bench.locator(".tl-lane [data-id]").evaluate_all("all => all.map(one => one.textContent)")

@@ -15,7 +15,7 @@ from labkit.trace import loads
 PATIENCE = 60  # seconds, on a machine that may be busy with other things
 THOROUGH = bool(os.environ.get("LABKIT_THOROUGH"))
 DOWN = 30 if THOROUGH else 4  # seconds that a network is gone; no limit in between changes anything
-LONG = {"max_new_tokens": 400, "temperature": 0.8, "seed": 3}
+LONG = {"max_new_tokens": 900, "temperature": 0.8, "seed": 3}
 
 
 async def written(seat) -> list[int]:
