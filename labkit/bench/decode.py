@@ -16,8 +16,8 @@ from labkit.methods import all_methods
 from labkit.models import Pair
 from labkit.trace import Cost
 
-# which of transformers' own decoders does what a method of ours does
 DOUBTING = "chain, doubt 0.4"  # which is what assisted generation does unless told otherwise
+# which of transformers' own decoders does what a method of ours does
 COUNTERPART = {
     "plain": "generate", "chain": "generate, assisted", DOUBTING: "generate, assisted", "lookup": "generate, prompt lookup"
 }  # fmt: skip
@@ -42,7 +42,7 @@ def bench(
 ) -> dict[str, Any]:
     """Time every lossless method and transformers' counterparts; returns plain data, see `rows` for the columns.
 
-    `progress(done, of)` is called after every contender's turn.
+    The chain plays twice: as it is, and stopping in doubt. `progress(done, of)` is called after every contender's turn.
     """
     names = [name for name, cls in all_methods().items() if cls.lossless and (pair.draft or cls.drafts != "model")]
     playing = common.theirs(pair, tokens) + [common.ours(pair, name, tokens) for name in names]

@@ -83,8 +83,9 @@ class FreeDave(Unmask):
             logits = seen[kept - 1] if kept <= len(asked) else logits
 
     def round(
-        self, state: State, said: list[Tensor], drafts: list[State], kept: int, right: State, session: Session, rows: int, network
-    ) -> Step:
+        self, state: State, said: list[Tensor], drafts: list[State], kept: int, right: State | None, session: Session, rows: int,
+        network: MaskPredictor,
+    ) -> Step:  # fmt: skip
         """What the round made final, in the static decoder's order, and its ladder; `right` is what came instead of the next."""
         trail = [state, *drafts]
         fresh = [(after.ids != before.ids).nonzero()[:, 0] for before, after in zip(trail, drafts)]

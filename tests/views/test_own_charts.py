@@ -73,9 +73,8 @@ def test_its_charts_draw(traced, look):
         assert figure.data or figure.layout.annotations, name
         assert figure.layout.title.text and figure.layout.meta["words"].endswith("."), name
         assert len(text) < HEAVIEST and "NaN" not in text and "colorway" not in text, name
-        if look == "light":
-            assert text == views.view(name)(saved).to_json(), "a saved trace draws the same"
-            assert table.table(name, traced).rows, name
+        assert text == views.view(name)(saved, theme=look).to_json(), "a saved trace draws the same"
+        assert table.table(name, traced).rows, name
 
 
 def test_they_follow_the_steps(traced):
