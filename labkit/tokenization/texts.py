@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -31,11 +32,10 @@ def domain(name: str, kilobytes: int = 400, held_out: bool = False) -> tuple[str
     if name not in DOMAINS:
         raise KnobError(f"There is no domain {name!r}: choose one of {', '.join(DOMAINS)}.")
     found, room = [], 1000 * kilobytes
-    texts = _python() if name == "python" else _files(name)
-    for digest, text in sorted((hashlib.sha256(text.encode()).hexdigest(), text) for text in texts):
+    for digest, path in _hashed(name):
         if room > 0 and _away(digest) == held_out:
-            found.append(text)
-            room -= len(text.encode())
+            found.append(path.read_text(encoding="utf-8"))
+            room -= len(found[-1].encode())
     return tuple(found)
 
 
@@ -44,21 +44,26 @@ def _away(digest: str) -> bool:
     return is_held_out(digest) or int(digest[:8], 16) % 5 == 0
 
 
-def _python() -> set[str]:
-    return {document.text for document in documents(sources(()))}
+@cache
+def _hashed(name: str) -> tuple[tuple[str, Path], ...]:
+    """The hash of each text of a domain, and a file that holds it, in the order of the hashes."""
+    if name == "python":
+        chosen = sources(())
+        places = {inside: path for source in chosen for inside, path in source.files}
+        found = {document.digest: places[document.source] for document in documents(chosen)}
+    else:
+        found = {hashlib.sha256(text.encode()).hexdigest(): path for path in _files(name) if (text := _read(path))}
+    return tuple(sorted(found.items()))
 
 
-def _files(name: str) -> set[str]:
-    found = set()
+def _files(name: str) -> Iterator[Path]:
     for distribution in importlib.metadata.distributions():
         if not is_permissive(licence_of(distribution.metadata)):
             continue
         for file in distribution.files or ():
             small = file.name.lower()
-            wanted = small.startswith(LICENCES) if name == "legal" else small.endswith(SUFFIXES[name]) and ".min." not in small
-            if wanted and (text := _read(Path(file.locate()))):
-                found.add(text)
-    return found
+            if small.startswith(LICENCES) if name == "legal" else small.endswith(SUFFIXES[name]) and ".min." not in small:
+                yield Path(file.locate())
 
 
 def _read(path: Path) -> str:

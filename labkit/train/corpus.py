@@ -6,6 +6,7 @@ own content, so the same file is held out on every machine, in every version of 
 
 import hashlib
 import importlib.metadata
+import os
 import platform
 import re
 import sysconfig
@@ -208,9 +209,15 @@ def is_code(text: str) -> bool:
 def sources(packages: tuple[str, ...] = PACKAGES) -> list[Source]:
     """The standard library and those of `packages` that are installed and permissive, sorted by name."""
     library = Path(sysconfig.get_paths()["stdlib"])
-    found = [(path.relative_to(library), path) for path in library.rglob("*.py")]
+    found = [(path.relative_to(library), path) for path in _python_files(library)]
     standard = Source(STANDARD_LIBRARY, platform.python_version(), "PSF-2.0", _kept(STANDARD_LIBRARY, found))
     return [standard, *(source for name in sorted(packages) if (source := _installed(name)))]
+
+
+def _python_files(folder: Path) -> Iterator[Path]:
+    for place, inside, names in os.walk(folder):
+        inside[:] = set(inside) - SKIPPED_FOLDERS  # other people's packages lie in one of them
+        yield from (Path(place, name) for name in names if name.endswith(".py"))
 
 
 def _installed(name: str) -> Source | None:
