@@ -7,8 +7,16 @@ import shutil
 
 from labkit.errors import LabError
 
-WINDOWED = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "microsoft-edge")
-HEADLESS = "chromium-headless-shell"  # the same engine without a window, for half the work
+# the headless build first: the same engine without a window costs half the work, and nobody looks at the window
+BROWSERS = (
+    "chromium-headless-shell",
+    "chromium",
+    "chromium-browser",
+    "google-chrome",
+    "google-chrome-stable",
+    "chrome",
+    "microsoft-edge",
+)
 
 
 def find() -> str | None:
@@ -19,4 +27,4 @@ def find() -> str | None:
     named = os.environ.get("LABKIT_CHROMIUM", "")
     if named and not os.access(named, os.X_OK):
         raise LabError(f"LABKIT_CHROMIUM is {named!r}, which is no program: set it to a Chromium or Chrome.")
-    return named or next(filter(None, map(shutil.which, (*WINDOWED, HEADLESS))), None)
+    return named or next(filter(None, map(shutil.which, BROWSERS)), None)

@@ -20,7 +20,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -33,7 +32,6 @@ import pytest
 from playwright.sync_api import sync_playwright
 
 from labkit.bench.ui import chromium_path
-from labkit.chromium import HEADLESS
 from labkit.host import launch
 from labkit.paths import NOTEBOOKS
 
@@ -46,14 +44,10 @@ ALLOWED = re.compile(r"Unsatisfied version|No satisfying version|Plugin \S+ is t
 
 @pytest.fixture(scope="session")
 def chromium():
-    """One browser for all tests; it cannot resolve any name but this machine's.
-
-    The headless build where there is one, as Playwright itself would take.
-    """
-    found = os.environ.get("LABKIT_CHROMIUM") or shutil.which(HEADLESS) or chromium_path()
+    """One browser for all tests; it cannot resolve any name but this machine's."""
     rules = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost"
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox", rules])
+        browser = playwright.chromium.launch(executable_path=chromium_path(), args=["--no-sandbox", rules])
         yield browser
         browser.close()
 
