@@ -7,16 +7,8 @@ import shutil
 
 from labkit.errors import LabError
 
-# the headless build first: the same engine without a window costs half the work, and nobody looks at the window
-BROWSERS = (
-    "chromium-headless-shell",
-    "chromium",
-    "chromium-browser",
-    "google-chrome",
-    "google-chrome-stable",
-    "chrome",
-    "microsoft-edge",
-)
+HEADLESS = "chromium-headless-shell"  # the same engine without a window: half the work, but nobody's browser
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "microsoft-edge", HEADLESS)
 
 
 def find() -> str | None:

@@ -20,6 +20,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -32,6 +33,7 @@ import pytest
 from playwright.sync_api import sync_playwright
 
 from labkit.bench.ui import chromium_path
+from labkit.chromium import HEADLESS
 from labkit.host import launch
 from labkit.paths import NOTEBOOKS
 
@@ -44,10 +46,11 @@ ALLOWED = re.compile(r"Unsatisfied version|No satisfying version|Plugin \S+ is t
 
 @pytest.fixture(scope="session")
 def chromium():
-    """One browser for all tests; it cannot resolve any name but this machine's."""
+    """One browser for all tests, the headless build where there is one; it cannot resolve any name but this machine's."""
+    found = os.environ.get("LABKIT_CHROMIUM") or shutil.which(HEADLESS) or chromium_path()
     rules = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost"
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium_path(), args=["--no-sandbox", rules])
+        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox", rules])
         yield browser
         browser.close()
 
