@@ -11,12 +11,12 @@ HEADLESS = "chromium-headless-shell"  # the same engine without a window: half t
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "microsoft-edge", HEADLESS)
 
 
-def find() -> str | None:
-    """`LABKIT_CHROMIUM`, or the first on the path; None when there is none.
+def find(*first: str) -> str | None:
+    """`LABKIT_CHROMIUM`, or what is on the path, names in `first` before the usual ones; None when there is none.
 
     Raises `LabError` when the variable names no program.
     """
     named = os.environ.get("LABKIT_CHROMIUM", "")
     if named and not os.access(named, os.X_OK):
         raise LabError(f"LABKIT_CHROMIUM is {named!r}, which is no program: set it to a Chromium or Chrome.")
-    return named or next(filter(None, map(shutil.which, BROWSERS)), None)
+    return named or next(filter(None, map(shutil.which, (*first, *BROWSERS))), None)

@@ -22,6 +22,7 @@ from labkit.run import run
 from labkit.trace import Request, Trace
 
 LAST = ("notebooks", "load", "browser")  # folders under tests/, slowest at the end
+TAUGHT = ("adadec", "del", "specdec++")  # methods with parts learnt for the shipped pair, or knobs that count its layers
 LENGTHS = (16, 32, 48)  # prompts are cut to these, so that a batch needs no padding
 
 torch.set_num_threads(1)
@@ -77,6 +78,12 @@ def quick64(tmp_path_factory):
     """The shipped draft as a target and a shaken copy as its draft, in float64: text and refusals like the pair's."""
     shaken = tiny_models.shaken(load_model("lab-draft", torch.device("cpu"), torch.float64), 0.2)
     return load("lab-draft", str(tiny_models.save(shaken, tmp_path_factory.mktemp("quick"))), "cpu", "float64")
+
+
+@pytest.fixture
+def fitting(method, shipped64, quick64):
+    """What a method (a parameter of the test) runs on: the quick pair, unless it was taught on the shipped one."""
+    return shipped64 if method in TAUGHT else quick64
 
 
 @pytest.fixture(scope="session", params=tiny_models.STYLES)

@@ -25,7 +25,6 @@ FILLS = {name for name, method in all_methods().items() if issubclass(method, Un
 METHODS = sorted(set(all_methods()) - SEARCHES - BYTES - FILLS)  # tests/diffusion has what they promise
 RERANK = ("adadec",)  # draws nothing at any temperature, and its text is not the greedy one
 LOOK_AHEAD = ("adadec", "cntp")  # read more than they write
-TAUGHT = ("adadec", "specdec++")  # parts of theirs were learnt with the shipped pair
 PROMPT = "def area(width, height):\n    return width * "
 
 
@@ -33,12 +32,6 @@ PROMPT = "def area(width, height):\n    return width * "
 def letters():
     """Five letters in float64; 4 ends the text."""
     return tiny_models.letters_pair("llama, grouped, tied", ends=(4,))
-
-
-@pytest.fixture
-def pair(method, shipped32, quick64):
-    """What a method of the parameter `method` runs on: quick models unless it needs the shipped ones."""
-    return shipped32 if method in TAUGHT else quick64
 
 
 def timeless(trace: Trace) -> dict:
@@ -77,11 +70,11 @@ def some_run(method: str, temperature: float) -> dict:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_same_seed_same_trace(method, pair, traced, once):
+def test_same_seed_same_trace(method, fitting, traced, once):
     ask = {**some_run(method, 1.0), "keep": ["laws", "prompt", "tests"]}
-    first = once(pair, method, **ask)
-    assert timeless(first) == timeless(traced(pair, method, **ask))
-    others = [traced(pair, method, **{**ask, "seed": seed, "max_new_tokens": 8}).ids for seed in (4, 5)]
+    first = once(fitting, method, **ask)
+    assert timeless(first) == timeless(traced(fitting, method, **ask))
+    others = [traced(fitting, method, **{**ask, "seed": seed, "max_new_tokens": 8}).ids for seed in (4, 5)]
     assert all((ids == first.ids[:8]) == (method in RERANK) for ids in others)
 
 
@@ -169,10 +162,10 @@ def test_costs_are_whole(shipped32, traced):
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("tokens", [1, 2, 3, 5])
-def test_no_more_tokens_than_asked_for(method, tokens, pair, traced, once):
+def test_no_more_tokens_than_asked_for(method, tokens, fitting, traced, once):
     ask = some_run(method, 0.0)
-    trace = traced(pair, method, **{**ask, "max_new_tokens": tokens})
-    assert trace.ids == once(pair, method, **ask).ids[:tokens]
+    trace = traced(fitting, method, **{**ask, "max_new_tokens": tokens})
+    assert trace.ids == once(fitting, method, **ask).ids[:tokens]
     assert trace.closing.reason == "length"
     assert len(trace.steps[-1].beliefs) == len(trace.steps[-1].sources) == len(trace.steps[-1].emitted)
 
@@ -243,10 +236,10 @@ def test_steps_come_when_they_are_asked_for(shipped32):
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
-def test_keeping_more_changes_nothing_else(method, temperature, pair, once):
+def test_keeping_more_changes_nothing_else(method, temperature, fitting, once):
     ask = some_run(method, temperature)
-    less = once(pair, method, **ask)
-    more = once(pair, method, **{**ask, "keep": ["laws", "prompt", "tests"]})
+    less = once(fitting, method, **ask)
+    more = once(fitting, method, **{**ask, "keep": ["laws", "prompt", "tests"]})
     assert more.ids == less.ids
     assert [step.tree and step.tree.tokens for step in more.steps] == [
         step.tree and step.tree.tokens for step in less.steps

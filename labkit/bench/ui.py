@@ -174,9 +174,9 @@ class Measured(msgspec.Struct):
         return [self.name, f"{spread} {self.unit}", str(len(self.values)), budget, "met" if self.met else "MISSED"]
 
 
-def chromium_path() -> str:
-    """Chromium from `LABKIT_CHROMIUM`, or the distribution's own. Raises `LabError` when there is none."""
-    found = chromium.find()
+def chromium_path(*first: str) -> str:
+    """Chromium as `chromium.find` has it. Raises `LabError` when there is none."""
+    found = chromium.find(*first)
     if found is None:
         raise LabError("No Chromium was found: install the distribution's package, or set LABKIT_CHROMIUM to its path.")
     return found

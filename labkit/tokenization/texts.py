@@ -48,9 +48,9 @@ def _away(digest: str) -> bool:
 def _hashed(name: str) -> tuple[tuple[str, Path], ...]:
     """The hash of each text of a domain, and a file that holds it, in the order of the hashes."""
     if name == "python":
-        chosen = sources(())
-        places = {inside: path for source in chosen for inside, path in source.files}
-        found = {document.digest: places[document.source] for document in documents(chosen)}
+        (library,) = sources(())
+        places = dict(library.files)
+        found = {document.digest: places[document.source] for document in documents([library])}
     else:
         found = {hashlib.sha256(text.encode()).hexdigest(): path for path in _files(name) if (text := _read(path))}
     return tuple(sorted(found.items()))

@@ -20,7 +20,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -47,10 +46,9 @@ ALLOWED = re.compile(r"Unsatisfied version|No satisfying version|Plugin \S+ is t
 @pytest.fixture(scope="session")
 def chromium():
     """One browser for all tests, the headless build where there is one; it cannot resolve any name but this machine's."""
-    found = os.environ.get("LABKIT_CHROMIUM") or shutil.which(HEADLESS) or chromium_path()
     rules = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost"
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox", rules])
+        browser = playwright.chromium.launch(executable_path=chromium_path(HEADLESS), args=["--no-sandbox", rules])
         yield browser
         browser.close()
 

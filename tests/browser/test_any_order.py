@@ -103,8 +103,10 @@ def test_a_long_prompt_is_folded(page, open_notebook, write_notebook):
     expect(bench.locator(f".tl-lane [data-link='t{many + 200}']")).to_be_in_viewport()  # it stands where it stood: at its end
     strip = bench.locator(".tl-strip")
     strip.evaluate("one => { one.scrollTop = one.scrollHeight / 2; }")
-    middle = """all => [...document.querySelectorAll('.tl-lane [data-id]')].slice(0, 1).some(
-        first => 0.2 < +first.dataset.link.slice(1) / all && +first.dataset.link.slice(1) / all < 0.8)"""
+    middle = """all => {
+        const share = document.querySelector('.tl-lane [data-id]')?.dataset.link.slice(1) / all;
+        return 0.2 < share && share < 0.8;
+    }"""
     page.wait_for_function(middle, arg=many + 200)  # a scroll is drawn with the next frame
     assert bench.locator(".tl-lane [data-id]").count() < 600  # what is in sight, and some more
     bench.locator(".tl-lane [data-id]").first.focus()

@@ -14,7 +14,6 @@ from labkit.speculative.ground import KSEQ, MATCH, RESIDUAL
 # `make test THOROUGH=1` runs all that was promised; every other run a part of it, as exactly.
 PROMPTS, PROMPTS_A_STYLE, PROMPTS_A_SETTING = (60, 12, 6) if os.environ.get("LABKIT_THOROUGH") else (4, 2, 1)
 LEAN_ONLY = ("del",)  # they look between the layers, which only the lean forward allows
-TAUGHT = ("del", "specdec++")  # parts of theirs were learnt with the shipped target
 LOSSLESS = sorted(name for name, method in all_methods().items() if method.lossless)
 KNOBS = [
     ("chain", {"length": 1}),
@@ -100,8 +99,7 @@ def test_every_style(method, tiny_pair, prompts, greedy_text, traced):
 
 
 @pytest.mark.parametrize(("place", "method", "knobs"), [(place, *case) for place, case in enumerate(KNOBS)], ids=str)
-def test_every_setting(place, method, knobs, shipped64, quick64, prompts, greedy_text, traced):
+def test_every_setting(place, method, knobs, fitting, prompts, greedy_text, traced):
     some = [prompts[(place + one) % PROMPTS] for one in range(PROMPTS_A_SETTING)]  # each setting its own
-    pair = shipped64 if method in TAUGHT else quick64
-    ids, _ = written(traced, pair, method, some, knobs=knobs)
-    assert ids == greedy_text(pair, some)
+    ids, _ = written(traced, fitting, method, some, knobs=knobs)
+    assert ids == greedy_text(fitting, some)
