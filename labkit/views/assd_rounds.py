@@ -56,7 +56,7 @@ def assd_rounds(trace: Trace, upto: int | None = None, *, theme: str = "light") 
         meta={"words": words, "height": 300},
         barmode="stack",
         bargap=0.2,
-        xaxis={"title": "round"},
+        xaxis={"title": "round", **themes.whole(len(table))},
         yaxis={"title": "drafted places", "rangemode": "tozero"},
         xaxis2={"title": "tokens"},
         yaxis2={"title": "calls", "rangemode": "tozero"},

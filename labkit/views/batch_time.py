@@ -42,7 +42,7 @@ def batch_time(trace: Trace, upto: int | None = None, *, theme: str = "light") -
             hoverinfo="text",
         )
     axis = {"title": "milliseconds", "rangemode": "tozero"}
-    return figure.update_layout(barmode="stack", bargap=0.15, xaxis={"title": "step"}, yaxis=axis)
+    return figure.update_layout(barmode="stack", bargap=0.15, xaxis={"title": "step", **themes.whole(len(table))}, yaxis=axis)
 
 
 def _words(totals: dict[str, float]) -> str:

@@ -61,7 +61,7 @@ def block_efficiency(trace: Trace, upto: int | None = None, *, theme: str = "lig
         title="Block efficiency",
         barmode="stack",
         bargap=0.2,
-        xaxis={"title": "step"},
+        xaxis={"title": "step", **themes.whole(len(table))},
         yaxis={"title": "tokens", "rangemode": "tozero"},
     )
     return figure

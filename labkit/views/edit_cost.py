@@ -53,7 +53,7 @@ def edit_cost(trace: Trace, upto: int | None = None, *, theme: str = "light") ->
             f"Tokens computed so far: {ours:,} by PIE, {full:,} by a full recompute ({ours / full:.1%}). "
             f"Measured: {fast:.2g} s and {slow:.2g} s, the turning of keys included."
         )
-    across = {"title": "edit", "range": [0.5, max(2, len(table)) + 0.5], "dtick": 1 + len(table) // 8}
+    across = {"title": "edit", "range": [0.5, max(2, len(table)) + 0.5], **themes.whole(len(table), 8)}
     figure.update_layout(
         title="What does mending save?",
         meta={"words": words, "height": 270},

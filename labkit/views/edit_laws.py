@@ -64,7 +64,7 @@ def edit_laws(trace: Trace, upto: int | None = None, *, theme: str = "light") ->
         barmode="group",
         xaxis={"tickvals": places, "ticktext": [label(row[0], 14) for row in table], "title": "next token"},
         yaxis={"title": "probability", "range": [0, 1]},
-        xaxis2={"title": "edit", "range": [0.5, max(2, len(trail)) + 0.5], "dtick": 1 + len(trail) // 8},
+        xaxis2={"title": "edit", "range": [0.5, max(2, len(trail)) + 0.5], **themes.whole(len(trail), 8)},
         yaxis2=themes.nats("KL(full || it), nats"),
     )
     return figure

@@ -100,6 +100,11 @@ def written(ink: dict[str, str], words: list[str], side: str, family: str) -> di
     return {"text": words, **look, "showlegend": False, "hoverinfo": "skip"}
 
 
+def whole(count: int, most: int = 12) -> dict[str, int]:
+    """Ticks for an axis that counts up to `count`: whole numbers only, about `most` of them at most."""
+    return {"dtick": 1 + count // most}
+
+
 def nats(title: str) -> dict[str, Any]:
     """A logarithmic plotly axis for divergences from 10^-6 nats, where smaller ones are drawn, to 30."""
     ticks = {"tickvals": [1e-6, 1e-4, 0.01, 1], "ticktext": ["10⁻⁶", "10⁻⁴", "0.01", "1"]}

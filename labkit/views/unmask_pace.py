@@ -69,8 +69,9 @@ def unmask_pace(trace: Trace, upto: int | None = None, *, theme: str = "light") 
     figure.update_layout(
         title="How many tokens does a forward bring?",
         meta={"words": words, "height": 108},
-        xaxis={"tickprefix": "round ", "showtickprefix": "first"},  # so low a panel has no line for a title
-        yaxis={"title": "places", "rangemode": "tozero", "dtick": 1 + max(map(_height, table), default=1) // 6},
+        # so low a panel has no line for a title
+        xaxis={"tickprefix": "round ", "showtickprefix": "first", **themes.whole(len(table))},
+        yaxis={"title": "places", "rangemode": "tozero", **themes.whole(max(map(_height, table), default=1), 6)},
         barmode="stack",
         bargap=0.15,
     )
